@@ -1,0 +1,80 @@
+package intent
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// An Intent is our durable record of one requested job. Its parts differ in when
+// they are written: Origin once, Delivery once, Latest and Polling ever again.
+type Intent struct {
+	ID ID
+	Origin
+	Delivery
+	Latest
+	Polling
+}
+
+// Origin is what is known when the request arrives. It is frozen: a change of the
+// config does not reach intents that exist.
+type Origin struct {
+	Scope    string    `json:"scope"`              // name of the handler; ids, jobs and owners live within it
+	Job      string    `json:"job"`                // name of the job in the config
+	Created  time.Time `json:"created"`            // when the request arrived
+	Deadline time.Time `json:"deadline"`           // when the intent ends whatever the backend says
+	Host     string    `json:"host,omitempty"`     // the submit's Host; polls carry it too
+	Scheme   string    `json:"scheme,omitempty"`   // the submit's scheme, http or https
+	Client   string    `json:"client,omitempty"`   // address of the submitter, without port
+	Prefix   string    `json:"prefix,omitempty"`   // what was stripped from the path before us; put before URLs made for clients
+	Request  []byte    `json:"request,omitempty"`  // the submit's body, kept only if an expression of the job reads it
+	Captured bool      `json:"captured,omitempty"` // Request holds the whole body (which may be empty)
+}
+
+// Delivery is what the backend's answer to the submit named. It is frozen too.
+type Delivery struct {
+	JobID     string            `json:"job_id,omitempty"`
+	Params    map[string]string `json:"params,omitempty"`     // {params.<name>} of the job's templates
+	StatusURL string            `json:"status_url,omitempty"` // where to poll: path and query, on the job's backend
+}
+
+// Latest is what is known now. It can be ahead of the last event: what the event
+// budget skips is kept here and carried by the next event.
+type Latest struct {
+	Status       Status          `json:"status"`
+	Seq          int64           `json:"seq"`                  // of the last event; 0 for a reservation
+	Generation   int64           `json:"generation,omitempty"` // of the event log; raised when a store lost its tail
+	Updated      time.Time       `json:"updated"`              // when the last event was made
+	Progress     *float64        `json:"progress,omitempty"`
+	Message      string          `json:"message,omitempty"`
+	UnknownState string          `json:"unknown_state,omitempty"`
+	Waiting      string          `json:"waiting,omitempty"`
+	Result       json.RawMessage `json:"result,omitempty"`
+	ResultURL    string          `json:"result_url,omitempty"`
+	Error        *Error          `json:"error,omitempty"`
+	Reports      int             `json:"reports,omitempty"`    // events so far that changed no status
+	ReportedAt   time.Time       `json:"reported_at,omitzero"` // when the last of them was made
+	Untold       bool            `json:"untold,omitempty"`     // something above is in no event yet
+}
+
+// Polling is what the engine remembers from one poll to the next.
+type Polling struct {
+	Due        time.Time     `json:"due,omitzero"`         // when to ask next
+	Unreadable time.Duration `json:"unreadable,omitempty"` // how long answers have been unreadable; give_up bounds it
+	Memory     string        `json:"memory,omitempty"`     // the adapter's own, opaque to all others
+	Expires    time.Time     `json:"expires,omitzero"`     // when retention removes an ended intent
+}
+
+// EventID is the SSE id of the event with the given seq: the generation in the
+// high part, so that ids of a log that lost its tail are never used twice.
+func (in *Intent) EventID(seq int64) int64 { return in.Generation*SeqsPerGeneration + seq }
+
+// SeqsPerGeneration is the factor between generations in an event id. It is above
+// MaxEvents, so that a number below it is a seq and nothing else.
+const SeqsPerGeneration = 1024
+
+// Reserved reports whether in is written ahead of a POST whose outcome is not
+// known yet. To everybody but the engine such an intent does not exist.
+func (in *Intent) Reserved() bool { return in.Seq == 0 }
+
+// ClientURL is path and query u as the client of this intent has to write it.
+func (in *Intent) ClientURL(u string) string { return in.Prefix + u }

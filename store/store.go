@@ -1,0 +1,220 @@
+// Package store is the contract between caddy-intents and the place where its
+// intents live, and the errors of that contract. It touches no disk and no
+// network: boltstore (the default, one file), memstore (tests and demos) and
+// later redisstore do, and all of them pass the one suite in storetest.
+//
+// # What a store holds
+//
+// An intent is an [intent.Intent] and its events. The store never interprets
+// either: package intent decides what follows what, and the store sees to it that
+// a change happens whole or not at all, on top of the state it was made from, and
+// by the one who is entitled to make it.
+//
+// A record with Seq 0 is a reservation: written ahead of a POST whose outcome is
+// unknown. The readers ([Reader]) do not see it. It becomes an intent by the first
+// Append, or is dropped.
+//
+// # Durability
+//
+// A write that returned nil survives a crash of the process and a power cut, for
+// stores that are durable at all. A write that returned an error may have happened
+// or not; [ErrUnavailable] and [ErrFull] say that it did not and that trying again
+// later makes sense.
+//
+// # Holding
+//
+// Only who holds an intent may change it. Holding is granted by Create, Reserve,
+// Claim and Take, each of which answers a [Held] with an epoch; every change names
+// the epoch, and a change with an epoch that is not the latest fails with
+// [ErrFenced]. So a holder that was cut off for a while cannot overwrite what its
+// successor did. Where several processes share a store, holding ends with a lease
+// and is kept by Renew; an embedded store has one process, grants everything until
+// Release, and its leases never end.
+//
+// # Signals
+//
+// After a change has become durable every listener of every process hears
+// [Appended]. A signal carries no data, and it can be lost: whoever needs to see
+// every event reads the store at least every [CheckInterval]. Embedded stores lose
+// none.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+)
+
+// CheckInterval is how often somebody who follows an intent has to look for
+// events although no signal came. A store shared over a network may lose signals.
+const CheckInterval = 15 * time.Second
+
+// These can be returned by any method that is about one intent.
+var (
+	// ErrNotFound: there is no such intent (any more), or it is a reservation and
+	// the caller a reader.
+	ErrNotFound = errors.New("no such intent")
+)
+
+// These can be returned by methods that change an intent.
+var (
+	// ErrFenced: somebody else holds the intent now. Stop working on it.
+	ErrFenced = errors.New("intent is held by somebody else")
+	// ErrConflict: the events do not follow the last stored one.
+	ErrConflict = errors.New("events do not follow the stored ones")
+	// ErrEnded: the intent has its terminal event.
+	ErrEnded = errors.New("intent has ended")
+	// ErrExists: the id is taken.
+	ErrExists = errors.New("intent exists")
+)
+
+// These can be returned by every method. Nothing was written.
+var (
+	// ErrUnavailable: the store cannot be reached or is not open (any more).
+	ErrUnavailable = errors.New("store is unavailable")
+	// ErrFull: there is no room. Reads go on.
+	ErrFull = errors.New("store is full")
+)
+
+// A Store keeps intents. All methods may be called by any number of goroutines.
+// What they return is the caller's own; what they are given they do not keep.
+type Store interface {
+	Reader
+	Writer
+	Holder
+	Signaler
+
+	// Purge removes up to n ended intents that have expired at now, with all that
+	// belongs to them, and tells how many it removed.
+	Purge(ctx context.Context, now time.Time, n int) (int, error)
+
+	// Close ends the store: what was accepted is written, every later call
+	// answers ErrUnavailable. Closing twice does no harm.
+	Close() error
+}
+
+// A Reader sees intents, not reservations.
+type Reader interface {
+	// Get returns the intent as of its last change.
+	Get(ctx context.Context, id intent.ID) (intent.Intent, error)
+
+	// Events returns the events with a seq above after, in order, without a gap,
+	// and the intent as of the same moment. An intent that exists but has no such
+	// events answers none, without an error.
+	Events(ctx context.Context, id intent.ID, after int64) (intent.Intent, []intent.Event, error)
+
+	// ByJob returns the latest intent of a job at the backend.
+	ByJob(ctx context.Context, key JobKey) (intent.ID, error)
+
+	// List returns one page of intents, youngest first.
+	List(ctx context.Context, f Filter) (Page, error)
+}
+
+// A Writer makes and changes intents.
+type Writer interface {
+	// Reserve stores an intent of Seq 0, ahead of its POST, and grants it.
+	Reserve(ctx context.Context, in intent.Intent) (Held, error)
+
+	// Create stores an intent with its first events in one step and grants it.
+	Create(ctx context.Context, in intent.Intent, events []intent.Event) (Held, error)
+
+	// Append stores a change of a held intent. It is idempotent: a change whose
+	// events are stored already, unchanged, answers nil. With a terminal event
+	// holding ends and the intent is kept until c.Intent.Expires.
+	Append(ctx context.Context, c Change) error
+
+	// Drop forgets a held reservation. An intent cannot be dropped: ErrConflict.
+	Drop(ctx context.Context, id intent.ID, epoch int64) error
+}
+
+// A Change is what Append stores. Events may be empty: then only the intent's
+// latest values and what polling remembers are stored.
+type Change struct {
+	Intent intent.Intent // as it stands after Events; its Origin is not looked at
+	Epoch  int64
+	After  int64 // the seq that Events follow: that of the last stored event
+	Events []intent.Event
+}
+
+// A Holder hands out the right to work on an intent.
+type Holder interface {
+	// Claim grants up to n running intents and reservations that nobody holds.
+	// An answer shorter than n means that there are no more for now.
+	Claim(ctx context.Context, n int) ([]Held, error)
+
+	// Take grants one intent whoever holds it, who is thereby fenced. An ended
+	// intent answers ErrEnded.
+	Take(ctx context.Context, id intent.ID) (Held, error)
+
+	// Renew extends the leases of what the caller holds and returns those that
+	// it does not hold any more.
+	Renew(ctx context.Context, held []Lease) (lost []intent.ID, err error)
+
+	// Release ends holding before the lease does; the intent can be claimed at once.
+	Release(ctx context.Context, l Lease) error
+}
+
+// A Lease is the right to work on an intent for a while, without the intent.
+type Lease struct {
+	ID    intent.ID
+	Epoch int64
+}
+
+// A Held is an intent granted to the caller, as it stands.
+type Held struct {
+	Lease
+	Until  time.Time // when the lease ends; zero for never
+	Intent intent.Intent
+}
+
+// A Signaler carries doorbells.
+type Signaler interface {
+	// Watch tells whoever holds the intent that somebody follows it at least
+	// until then. It is forgotten after that, and need not survive anything.
+	Watch(ctx context.Context, id intent.ID, until time.Time) error
+
+	// Listen calls f for every signal until stop is called, which waits for calls
+	// of f under way. f must return at once and must not call the store.
+	Listen(f func(Signal)) (stop func())
+}
+
+// A Signal says that something happened to an intent.
+type Signal struct {
+	ID   intent.ID
+	Kind SignalKind
+
+	Until time.Time // of Watched
+}
+
+type SignalKind uint8
+
+const (
+	Appended SignalKind = iota + 1 // there are new events
+	Watched                        // somebody follows the intent, until Until
+)
+
+// A JobKey names a job at a backend: the index by which its intent is found.
+type JobKey struct {
+	Scope     string
+	StatusURL string
+}
+
+// KeyOf returns the key of an intent that was delivered.
+func KeyOf(in *intent.Intent) JobKey { return JobKey{Scope: in.Scope, StatusURL: in.StatusURL} }
+
+// A Filter picks intents. Zero fields pick all.
+type Filter struct {
+	Scope  string
+	Job    string
+	Status intent.Status
+	Before intent.ID // only intents after this one in a list; the Next of the page before
+	Limit  int       // at most so many; 0 for 100
+}
+
+// A Page is a part of a list.
+type Page struct {
+	Intents []intent.Intent
+	Next    intent.ID // zero if there are no more
+}
