@@ -63,14 +63,15 @@ func (in Intent) Wait(why string, now time.Time) (Intent, []Event) {
 }
 
 // End ends the intent for a reason that is not a reading: its deadline, a cancel,
-// a backend that could not be understood.
-func (in Intent) End(status Status, why *Error, now time.Time) (Intent, []Event) {
+// a backend that could not be understood. Of why only Error and Backend count.
+func (in Intent) End(status Status, why Details, now time.Time) (Intent, []Event) {
 	if !in.Status.Precedes(status) {
 		return in, nil
 	}
-	in.Error = why
+	in.Error = why.Error
 	var log log
 	log.end(&in, status, now)
+	log.events[0].Details.Backend = why.Backend
 	return in, log.events
 }
 
