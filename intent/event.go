@@ -58,12 +58,13 @@ type Details struct {
 	Waiting      string          `json:"waiting,omitempty"` // why nothing moves
 }
 
-// Sizes that bound what one event can carry, in bytes; a frame on the wire stays
-// below 32 KiB with all of them in it.
+// Sizes that bound what one event can carry, in bytes as a frame has them, escapes
+// included; a frame on the wire stays below 32 KiB with all of them in it.
 const (
 	MaxMessage = 1 << 10
 	MaxError   = 2 << 10
 	MaxResult  = 24 << 10
+	MaxURL     = 2 << 10 // a longer one is not told: half a URL is none
 )
 
 // An Error says why an intent did not complete.

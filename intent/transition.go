@@ -3,11 +3,13 @@ package intent
 import (
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // Begin makes a reservation an intent: its first two events.
 func (in Intent) Begin(now time.Time) (Intent, []Event) {
+	if !in.Status.Precedes(Created) {
+		return in, nil
+	}
 	var log log
 	log.append(&in, Created, Details{}, now)
 	log.append(&in, Submitted, Details{Attempt: 1}, now)
@@ -49,14 +51,17 @@ func (in Intent) Apply(r Reading, now time.Time) (Intent, []Event) {
 
 // Wait records why nothing moves ("backend", "config"), until the next reading
 // does away with it. Only a running intent waits: before the first reading there
-// is nothing an observer could have been told to wait for.
+// is nothing an observer could have been told to wait for. What had no place when
+// the waiting began is told by a later call: no reading may come that carries it.
 func (in Intent) Wait(why string, now time.Time) (Intent, []Event) {
-	if in.Status != InProgress || in.Waiting == why {
+	if in.Status != InProgress {
 		return in, nil
 	}
-	in.Waiting, in.Untold = why, true
+	if in.Waiting != why {
+		in.Waiting, in.Untold = why, true
+	}
 	var log log
-	if in.mayReport(now) {
+	if in.Untold && in.mayReport(now) {
 		log.report(&in, in.report(), now)
 	}
 	return in, log.events
@@ -87,7 +92,7 @@ func (in *Intent) learn(r Reading) {
 	in.UnknownState = clip(r.UnknownState, MaxMessage)
 	in.Waiting = ""
 	in.Result, in.ResultURL = r.Result, r.ResultURL
-	if len(in.Result) > MaxResult {
+	if sizeInFrame(in.Result) > MaxResult || len(in.ResultURL) > MaxURL {
 		in.Result, in.ResultURL = nil, in.whereResultIs()
 	}
 	in.Error = r.Error
@@ -97,14 +102,17 @@ func (in *Intent) learn(r Reading) {
 	}
 }
 
-// whereResultIs points at the job's own status answer, for a result too large for
-// an event. A query may hold a key that is the backend's secret: then nothing is
+// whereResultIs points at the job's own status answer, for a result, or its URL, too
+// large for an event. A query may hold a key that is the backend's secret: then nothing is
 // told rather than that.
 func (in *Intent) whereResultIs() string {
 	if in.StatusURL == "" || strings.Contains(in.StatusURL, "?") {
 		return ""
 	}
-	return in.ClientURL(in.StatusURL)
+	if u := in.ClientURL(in.StatusURL); len(u) <= MaxURL {
+		return u
+	}
+	return ""
 }
 
 // report is the part of Latest that every event about a running job carries.
@@ -156,17 +164,4 @@ func clipError(e *Error, status Status) *Error {
 	clipped.Code = clip(clipped.Code, 128)
 	clipped.Message = clip(clipped.Message, MaxError-256)
 	return &clipped
-}
-
-// clip cuts s to at most n bytes, between characters, and marks the cut.
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	const mark = "…"
-	cut := n - len(mark)
-	for cut > 0 && !utf8.RuneStart(s[cut]) {
-		cut--
-	}
-	return s[:cut] + mark
 }
