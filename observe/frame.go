@@ -1,0 +1,101 @@
+package observe
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/sse"
+)
+
+// MaxFrame bounds the frame of an event, in bytes. There are clients that give up
+// on a stream at 64 KiB.
+const MaxFrame = 32 << 10
+
+// TypeReset announces, in a stream only, that the client's cursor is of no use
+// here. The event is a snapshot of the intent under the id of its last stored
+// event, from which the client goes on.
+const TypeReset intent.EventType = "intent.reset"
+
+// typeTimeout ends a stream whose client set a limit.
+const typeTimeout = "stream.timeout"
+
+// snapshot makes the event that a reset sends.
+func snapshot(in *intent.Intent) intent.Event {
+	return intent.Event{
+		IntentID: in.ID, Seq: in.Seq, Type: TypeReset, Status: in.Status, At: in.Updated,
+		Details: intent.Details{
+			JobID: in.JobID, Progress: in.Progress, Message: in.Message, UnknownState: in.UnknownState,
+			Result: in.Result, ResultURL: in.ResultURL, Error: in.Error, Waiting: in.Waiting,
+		},
+	}
+}
+
+// appendEvent appends the frame of an event of in. Package intent bounds what an
+// event carries, but escaping can make six bytes of one; what then gives way is
+// to be had from the intent's own URL.
+func appendEvent(dst []byte, in *intent.Intent, e intent.Event, url string) []byte {
+	e.At = e.At.UTC()
+	start := len(dst)
+	id := strconv.FormatInt(in.EventID(e.Seq), 10)
+	for _, lighten := range givesWay {
+		data, err := encode(e)
+		if err == nil {
+			dst = sse.AppendFrame(dst[:start], id, string(e.Type), data)
+			if len(dst)-start <= MaxFrame {
+				return dst
+			}
+		}
+		lighten(&e.Details, url)
+	}
+	data, _ := encode(e) // nothing is left that is not ours
+	return sse.AppendFrame(dst[:start], id, string(e.Type), data)
+}
+
+// givesWay is what an event loses until its frame is small enough, in this order.
+// The first also answers a result that is no JSON (a damaged store); the last
+// leaves nothing of which the size is not known.
+var givesWay = []func(d *intent.Details, url string){
+	func(d *intent.Details, url string) {
+		if d.Result != nil {
+			d.Result, d.ResultURL = nil, url
+		}
+	},
+	func(d *intent.Details, _ string) { d.UnknownState = "" },
+	func(d *intent.Details, _ string) { d.Message = "" },
+	func(d *intent.Details, url string) {
+		var slim intent.Details
+		if d.ResultURL != "" {
+			slim.ResultURL = url
+		}
+		if d.Error != nil {
+			slim.Error = &intent.Error{Code: d.Error.Code, Category: d.Error.Category, Retryable: d.Error.Retryable}
+		}
+		*d = slim
+	},
+}
+
+// encode is json.Marshal without the escapes for HTML, which make `<` six bytes.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return b.Bytes(), err
+}
+
+// appendEnd appends the frame of the event that ends an intent. An EventSource
+// comes back even so; that it does so in a day is for those which do not
+// understand the 204 that it would get.
+func appendEnd(dst []byte, in *intent.Intent, e intent.Event, url string) []byte {
+	return appendEvent(sse.AppendRetry(dst, 24*time.Hour), in, e, url)
+}
+
+// appendTimeout appends the frame that ends a stream whose client set a limit.
+// It has no id: the client's cursor stays where it is.
+func appendTimeout(dst []byte, lastSeq int64) []byte {
+	data := `{"ok":true,"next_seq":` + strconv.FormatInt(lastSeq+1, 10) + `}`
+	return sse.AppendFrame(dst, "", typeTimeout, []byte(data))
+}

@@ -1,0 +1,168 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/store"
+)
+
+// These can occur when an observer joins a hub.
+var (
+	// ErrDraining: the process is going away, or this store of it.
+	ErrDraining = errors.New("no longer serving observers")
+	// ErrCrowded: there are as many observers as are allowed.
+	ErrCrowded = errors.New("too many observers")
+)
+
+// Watching is told to whoever polls, ahead of time and again and again. Two
+// refreshes fit into the window, so that losing one changes nothing; an intent is
+// polled at the watched pace for at most the window after its last observer left.
+const (
+	watchWindow  = 2*store.CheckInterval + 10*time.Second
+	watchRefresh = store.CheckInterval
+)
+
+// A Hub knows which intents are being observed and rings the doorbells of their
+// observers when the store signals something new. It has no goroutine: rings
+// happen in the store's, and never block. One hub serves one store for as long
+// as the process has it open.
+type Hub struct {
+	signals  store.Signaler
+	logger   *slog.Logger
+	unlisten func()
+	drained  context.Context // done from Drain on
+	drain    context.CancelCauseFunc
+	joined   sync.WaitGroup
+
+	mu    sync.Mutex
+	rooms map[intent.ID]*room
+	seats int
+}
+
+// A room is all observers of one intent.
+type room struct {
+	seats   []*seat
+	watched time.Time // until when the intent's poller was told that somebody watches
+}
+
+// A seat is one observer's place in a room.
+type seat struct {
+	id intent.ID
+	at int // its index in the room
+
+	// bell has capacity 1. When it is full the ring is dropped: the observer has
+	// not answered the last one yet, and when it does it looks for all there is.
+	bell chan struct{}
+}
+
+// NewHub returns a hub that listens to the signals of a store until Close. The
+// logger, like the hub, belongs to the process; streams log to it.
+func NewHub(signals store.Signaler, logger *slog.Logger) *Hub {
+	h := &Hub{signals: signals, logger: logger, rooms: make(map[intent.ID]*room)}
+	h.drained, h.drain = context.WithCancelCause(context.Background())
+	h.unlisten = signals.Listen(h.hear)
+	return h
+}
+
+// Observers is the number of observers now.
+func (h *Hub) Observers() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.seats
+}
+
+// Drain ends every stream and lets no new one begin, for the reason given. It
+// does not wait. The first reason stays.
+func (h *Hub) Drain(cause error) {
+	h.mu.Lock() // after this nobody can have joined without seeing it
+	defer h.mu.Unlock()
+	h.drain(cause)
+}
+
+// Close drains the hub if nobody has, waits until every observer has left, and
+// stops listening. It may be called more than once.
+func (h *Hub) Close() {
+	h.Drain(ErrDraining)
+	h.joined.Wait()
+	h.unlisten()
+}
+
+// join seats an observer of an intent, of at most limit in the whole hub.
+func (h *Hub) join(id intent.ID, limit int) (*seat, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.drained.Err() != nil:
+		return nil, ErrDraining
+	case h.seats >= limit:
+		return nil, ErrCrowded
+	}
+	r := h.rooms[id]
+	if r == nil {
+		r = new(room)
+		h.rooms[id] = r
+	}
+	s := &seat{id: id, at: len(r.seats), bell: make(chan struct{}, 1)}
+	r.seats = append(r.seats, s)
+	h.seats++
+	h.joined.Add(1)
+	return s, nil
+}
+
+// leave gives the seat back.
+func (h *Hub) leave(s *seat) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := h.rooms[s.id]
+	last := len(r.seats) - 1
+	r.seats[s.at] = r.seats[last]
+	r.seats[s.at].at = s.at
+	r.seats = slices.Delete(r.seats, last, last+1)
+	if len(r.seats) == 0 {
+		delete(h.rooms, s.id)
+	}
+	h.seats--
+	h.joined.Done()
+}
+
+// hear is called by the store for every signal.
+func (h *Hub) hear(s store.Signal) {
+	if s.Kind != store.Appended {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := h.rooms[s.ID]
+	if r == nil {
+		return
+	}
+	for _, s := range r.seats {
+		select {
+		case s.bell <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// watch tells whoever polls the intent that it has an observer. Observers of one
+// intent share what is told: many of them cost what one costs.
+func (h *Hub) watch(ctx context.Context, id intent.ID, now time.Time) error {
+	h.mu.Lock()
+	until := now.Add(watchWindow)
+	r := h.rooms[id]
+	told := r != nil && until.Sub(r.watched) < watchRefresh
+	if r != nil && !told {
+		r.watched = until
+	}
+	h.mu.Unlock()
+	if told {
+		return nil
+	}
+	return h.signals.Watch(ctx, id, until)
+}

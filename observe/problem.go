@@ -1,0 +1,126 @@
+package observe
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/caddy-intents/caddy-intents/store"
+)
+
+// A Problem is an error answer of the intent API: problem details (RFC 9457) with
+// AXP's `ok` and `error` beside them. It is an error, and a handler that writes
+// itself. Every error that we, and not the backend, give to a client is made here.
+type Problem struct {
+	Status     int            // of the answer, 400 to 599
+	Code       string         // for programs
+	Message    string         // for people
+	Details    map[string]any // more for programs, if there is more
+	Allow      string         // methods, with 405
+	RetryAfter time.Duration  // rounded up to seconds; 0 for no such header
+}
+
+// How long a client should wait before it tries again.
+const (
+	retryDraining    = time.Second // another process is or will be there
+	retryUnavailable = 5 * time.Second
+	retryCrowded     = 10 * time.Second
+)
+
+func (p *Problem) Error() string { return p.Message }
+
+// NotFound is the one answer for ids that are unknown, malformed, or of somebody
+// else: whoever guesses learns nothing from the difference.
+func NotFound() *Problem {
+	return &Problem{Status: http.StatusNotFound, Code: "not_found", Message: "no such intent"}
+}
+
+// Unavailable is the answer while the store cannot be used.
+func Unavailable() *Problem {
+	return &Problem{
+		Status: http.StatusServiceUnavailable, Code: "unavailable", RetryAfter: retryUnavailable,
+		Message: "intents cannot be served right now",
+	}
+}
+
+// BadRequest is the answer to a request that is wrong in itself.
+func BadRequest(message string) *Problem {
+	return &Problem{Status: http.StatusBadRequest, Code: "invalid_request", Message: message}
+}
+
+// MethodNotAllowed is the answer to a known URL asked with a method it has not.
+func MethodNotAllowed(allow string) *Problem {
+	return &Problem{
+		Status: http.StatusMethodNotAllowed, Code: "method_not_allowed", Allow: allow,
+		Message: "this URL has no such method",
+	}
+}
+
+// ProblemOf says what to tell a client about an error: itself if it is a Problem,
+// what a store or hub error means, and for everything else no more than that
+// something went wrong.
+func ProblemOf(err error) *Problem {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return p
+	}
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return NotFound()
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrFull),
+		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return Unavailable()
+	case errors.Is(err, ErrDraining):
+		return &Problem{
+			Status: http.StatusServiceUnavailable, Code: "draining", RetryAfter: retryDraining,
+			Message: "this server is shutting down",
+		}
+	case errors.Is(err, ErrCrowded):
+		return &Problem{
+			Status: http.StatusServiceUnavailable, Code: "too_many_observers", RetryAfter: retryCrowded,
+			Message: "as many streams are open as this server allows",
+		}
+	}
+	return &Problem{Status: http.StatusInternalServerError, Code: "internal", Message: "something went wrong"}
+}
+
+// ServeHTTP writes the problem as the answer.
+func (p *Problem) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	if p.Allow != "" {
+		h.Set("Allow", p.Allow)
+	}
+	if p.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.RetryAfter.Seconds()))))
+	}
+	_ = writeJSON(w, r, p.Status, p) // a problem is always JSON
+}
+
+// MarshalJSON gives the shape on the wire. The type is about:blank, for which RFC
+// 9457 makes the title that of the status; what a program looks at is error.code.
+func (p *Problem) MarshalJSON() ([]byte, error) {
+	type failure struct {
+		Code    string         `json:"code"`
+		Message string         `json:"message"`
+		Details map[string]any `json:"details"`
+	}
+	details := p.Details
+	if details == nil {
+		details = map[string]any{}
+	}
+	return json.Marshal(struct {
+		OK     bool    `json:"ok"`
+		Type   string  `json:"type"`
+		Title  string  `json:"title"`
+		Status int     `json:"status"`
+		Detail string  `json:"detail"`
+		Error  failure `json:"error"`
+	}{
+		Type: "about:blank", Title: http.StatusText(p.Status), Status: p.Status, Detail: p.Message,
+		Error: failure{Code: p.Code, Message: p.Message, Details: details},
+	})
+}

@@ -1,0 +1,250 @@
+package observe
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+)
+
+// Config is what a [Server] serves and how. Scope, Store and Hub are needed.
+type Config struct {
+	Scope string // of the intents to serve; those of others do not exist
+	Path  string // of everything served, without a slash at the end; default /v1/intents
+
+	Heartbeat    time.Duration // between two signs of life on a quiet stream; default 4 s
+	MaxAge       time.Duration // of a stream, more or less a tenth; default 10 min
+	MaxObservers int           // in the whole hub; default 20,000
+
+	Store  Store
+	Hub    *Hub
+	Pacing Pacing       // nil: nothing is told about polling
+	Logger *slog.Logger // nil: nothing is logged
+
+	// Ended, if set, is called when a stream ends, with the reason. Streams
+	// outlive the configuration: it must belong to the process.
+	Ended func(End)
+}
+
+// The default heartbeat is below the shortest read timeout that a common client
+// comes with, 5 s. The age bounds how long a stream keeps parts of an unloaded
+// configuration and an old decision about who may observe.
+const (
+	defaultPath         = "/v1/intents"
+	defaultHeartbeat    = 4 * time.Second
+	defaultMaxAge       = 10 * time.Minute
+	defaultMaxObservers = 20_000
+)
+
+// A Store is where intents are read. Every store.Reader is one.
+type Store interface {
+	Get(ctx context.Context, id intent.ID) (intent.Intent, error)
+	Events(ctx context.Context, id intent.ID, after int64) (intent.Intent, []intent.Event, error)
+}
+
+// Pacing is what is known about the polling of an intent, by whoever does it. A
+// zero time is one that is not known.
+type Pacing interface {
+	Pace(id intent.ID) (lastPolled, nextPoll time.Time, failures int)
+}
+
+// A Server answers requests for intents. It belongs to one configuration.
+type Server struct {
+	Config
+}
+
+// New returns a Server with the defaults of Config filled in.
+func New(c Config) *Server {
+	c.Path = cmp.Or(strings.TrimRight(c.Path, "/"), defaultPath)
+	c.Heartbeat = cmp.Or(c.Heartbeat, defaultHeartbeat)
+	c.MaxAge = cmp.Or(c.MaxAge, defaultMaxAge)
+	c.MaxObservers = cmp.Or(c.MaxObservers, defaultMaxObservers)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Server{Config: c}
+}
+
+// A route is what one method does at one place under the path. A segment in
+// braces is the intent's id.
+type route struct {
+	method  string // GET serves HEAD too
+	pattern string
+	serve   func(*Server, http.ResponseWriter, *http.Request, string) error
+}
+
+var routes = []route{
+	{http.MethodGet, "{id}", (*Server).serveIntent},
+	{http.MethodGet, "{id}/events", (*Server).serveEvents},
+	{http.MethodGet, "{id}/events/stream", (*Server).serveStream},
+}
+
+// match reports whether the words after the path fit the pattern, and the id.
+func (rt route) match(words []string) (id string, ok bool) {
+	pattern := strings.Split(rt.pattern, "/")
+	if len(words) != len(pattern) {
+		return "", false
+	}
+	for i, p := range pattern {
+		switch {
+		case p == "{id}":
+			id = words[i]
+		case p != words[i]:
+			return "", false
+		}
+	}
+	return id, true
+}
+
+// Serves reports whether a URL path belongs to the intent API.
+func (s *Server) Serves(path string) bool {
+	rest, ok := strings.CutPrefix(path, s.Path)
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+// ServeHTTP answers a request whose path [Server.Serves]. A stream that ends
+// before its intent does panics with http.ErrAbortHandler, the one way to end a
+// response so that the client cannot take it for complete: no last chunk on
+// HTTP/1.1, a reset of the stream on HTTP/2 and 3. Servers expect it.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := s.serve(w, r); err != nil {
+		p := ProblemOf(err)
+		if p.Status == http.StatusInternalServerError {
+			s.Logger.ErrorContext(r.Context(), "serving an intent", "err", err)
+		}
+		p.ServeHTTP(w, r)
+	}
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
+	words := strings.Split(strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, s.Path), "/"), "/")
+	var allow []string
+	for _, rt := range routes {
+		id, ok := rt.match(words)
+		switch {
+		case !ok:
+			continue
+		case rt.method == r.Method, rt.method == http.MethodGet && r.Method == http.MethodHead:
+			return rt.serve(s, w, r, id)
+		}
+		if allow = append(allow, rt.method); rt.method == http.MethodGet {
+			allow = append(allow, http.MethodHead)
+		}
+	}
+	if allow != nil {
+		slices.Sort(allow)
+		return MethodNotAllowed(strings.Join(allow, ", "))
+	}
+	return &Problem{Status: http.StatusNotFound, Code: "not_found", Message: "nothing is served here"}
+}
+
+// serveIntent answers the intent as it stands.
+func (s *Server) serveIntent(w http.ResponseWriter, r *http.Request, text string) error {
+	in, err := s.find(r.Context(), text)
+	if err != nil {
+		return err
+	}
+	s.noteGlance(r.Context(), &in)
+	return writeJSON(w, r, http.StatusOK, struct {
+		OK     bool `json:"ok"`
+		Intent view `json:"intent"`
+	}{true, s.view(r, &in)})
+}
+
+// serveEvents answers the events after `since`, as JSON unless a stream is asked
+// for. A `since` that cannot be met (of a log that lost its tail) gives them all.
+func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request, text string) error {
+	if wantsStream(r.Header) {
+		return s.serveStream(w, r, text)
+	}
+	w.Header().Add("Vary", "Accept")
+	since, err := readSince(r.URL.Query())
+	if err != nil {
+		return err
+	}
+	in, err := s.find(r.Context(), text)
+	if err != nil {
+		return err
+	}
+	after := split(cursor{since: since}.in(in.Generation))
+	if after.generation < in.Generation {
+		after.seq = 0
+	}
+	in, events, err := s.Store.Events(r.Context(), in.ID, after.seq)
+	if err != nil {
+		return err
+	}
+	s.noteGlance(r.Context(), &in)
+	for i := range events {
+		events[i].At = events[i].At.UTC()
+	}
+	if events == nil {
+		events = []intent.Event{}
+	}
+	return writeJSON(w, r, http.StatusOK, struct {
+		OK     bool           `json:"ok"`
+		Events []intent.Event `json:"events"`
+	}{true, events})
+}
+
+// find reads the intent that a client named.
+func (s *Server) find(ctx context.Context, text string) (intent.Intent, error) {
+	id, err := intent.ParseID(text)
+	if err != nil {
+		return intent.Intent{}, NotFound()
+	}
+	in, err := s.Store.Get(ctx, id)
+	switch {
+	case err != nil:
+		return intent.Intent{}, err
+	case in.Scope != s.Scope:
+		return intent.Intent{}, NotFound()
+	}
+	return in, nil
+}
+
+// glance is for how long one request for an intent counts as watching it, three
+// intervals of the default poll: a client that asks again and again is as good as
+// an open stream.
+const glance = 6 * time.Second
+
+// noteGlance has the intent polled at the pace of a watched one. That it could
+// not be told costs latency only.
+func (s *Server) noteGlance(ctx context.Context, in *intent.Intent) {
+	if in.Status.Terminal() {
+		return
+	}
+	if err := s.Hub.signals.Watch(ctx, in.ID, time.Now().Add(glance)); err != nil {
+		s.Logger.DebugContext(ctx, "telling that an intent is watched", "intent", in.ID.String(), "err", err)
+	}
+}
+
+// writeJSON writes an answer of our own. What is in it can be the backend's
+// words: nothing may keep them, and no browser may take them for a page. An error
+// says that v is no JSON (a store can damage a result); then nothing was written.
+func writeJSON(w http.ResponseWriter, r *http.Request, status int, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encoding an answer: %w", err)
+	}
+	h := w.Header()
+	if h.Get("Content-Type") == "" {
+		h.Set("Content-Type", "application/json")
+	}
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body) // the client may have left; there is nobody to tell
+	}
+	return nil
+}

@@ -1,0 +1,327 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"mime"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/sse"
+	"github.com/caddy-intents/caddy-intents/store"
+)
+
+// An End says why a stream ended.
+type End string
+
+const (
+	EndDone    End = "done"    // the intent has ended and the client was sent all of it
+	EndTimeout End = "timeout" // the client's own limit
+	EndAge     End = "age"     // the stream was old enough
+	EndDrain   End = "drain"   // the process, or its store, is going away
+	EndRemoved End = "removed" // the intent was removed
+	EndSlow    End = "slow"    // the client took nothing for writeTimeout
+	EndGone    End = "gone"    // the client left
+)
+
+// clean reports whether the client may take the stream for complete.
+func (e End) clean() bool { return e == EndDone || e == EndTimeout }
+
+// inTouch reports whether the client can be told when to come back. A slow one
+// cannot: part of a frame may be on its way, and what follows would be read as
+// the rest of it.
+func (e End) inTouch() bool { return e == EndAge || e == EndDrain || e == EndRemoved }
+
+// How long a client is asked to wait before it reconnects, on average; each is
+// given another value, so that those who were cut together do not come together.
+const (
+	retryUsual = 2 * time.Second         // after a connection that broke
+	retryCut   = 1500 * time.Millisecond // after a cut of our own making
+)
+
+// A stream is one observer's connection. What blocks for most of its life is run,
+// in the goroutine of the request, and the frames of that stack are kept small: a
+// large local variable there costs every idle observer 16 KB. So what needs room
+// happens in functions that have returned by then, and in buffers from a pool.
+type stream struct {
+	hub  *Hub
+	log  Store
+	seat *seat
+	out  wire
+
+	id        intent.ID
+	url       string // of the intent, for the client
+	cursor    int64  // id of the last event sent
+	heartbeat time.Duration
+
+	beatAt  time.Time // when the client needs a sign of life
+	checkAt time.Time // when to look for events although no bell rang
+	leaveAt time.Time // when the stream ends whatever happens
+	leave   End       // why it does
+}
+
+// serveStream answers with a stream of events.
+func (s *Server) serveStream(w http.ResponseWriter, r *http.Request, text string) error {
+	ask, err := s.readAsk(r)
+	if err != nil {
+		return err
+	}
+	in, err := s.find(r.Context(), text)
+	if err != nil {
+		return err
+	}
+	from := ask.cursor.in(in.Generation)
+	over := in.Status.Terminal() && from == in.EventID(in.Seq) && ask.leave != EndTimeout
+	if over || r.Method == http.MethodHead {
+		writeHead(w, over)
+		return nil
+	}
+	seat, err := s.Hub.join(in.ID, s.MaxObservers)
+	if err != nil {
+		return err
+	}
+	st := &stream{
+		hub: s.Hub, log: s.Store, seat: seat, out: newResponseWire(w, s.Hub.drained),
+		id: in.ID, url: s.IntentURL(Prefix(r.Context()), in.ID), cursor: from,
+		heartbeat: ask.heartbeat, leaveAt: time.Now().Add(ask.life), leave: ask.leave,
+	}
+	writeHead(w, false)
+	st.serve(r.Context(), s.Ended)
+	return nil
+}
+
+// serve runs the stream to its end and ends the response accordingly.
+func (st *stream) serve(ctx context.Context, ended func(End)) {
+	defer st.hub.leave(st.seat)
+	end := st.run(ctx)
+	if end.inTouch() {
+		_ = st.send(sse.AppendRetry(nil, jitter(retryCut, 2.0/3))) // it is cut either way
+	}
+	if ended != nil {
+		ended(end)
+	}
+	if !end.clean() {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// run writes events, and signs of life between them, until the stream ends.
+func (st *stream) run(ctx context.Context) End {
+	if err := st.send(sse.AppendRetry(nil, jitter(retryUsual, 0.25))); err != nil {
+		return endOf(err)
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		if end := st.turn(ctx, time.Now()); end != "" {
+			return end
+		}
+		timer.Reset(time.Until(st.nextTurn()))
+		select {
+		case <-st.seat.bell:
+			st.checkAt = time.Time{}
+		case <-timer.C:
+		case <-st.hub.drained.Done():
+			return EndDrain
+		case <-ctx.Done():
+			return EndGone
+		}
+	}
+}
+
+func (st *stream) nextTurn() time.Time {
+	next := st.leaveAt
+	for _, t := range []time.Time{st.beatAt, st.checkAt} {
+		if t.Before(next) {
+			next = t
+		}
+	}
+	return next
+}
+
+// turn does what is due. It returns why the stream ends, "" if it goes on.
+func (st *stream) turn(ctx context.Context, now time.Time) End {
+	if !now.Before(st.checkAt) {
+		st.checkAt = now.Add(store.CheckInterval)
+		if end := st.follow(ctx, now); end != "" {
+			return end
+		}
+	}
+	if !now.Before(st.leaveAt) {
+		if st.leave == EndTimeout {
+			if err := st.send(appendTimeout(nil, split(st.cursor).seq)); err != nil {
+				return endOf(err)
+			}
+		}
+		return st.leave
+	}
+	if !now.Before(st.beatAt) {
+		if err := st.send([]byte(sse.Heartbeat)); err != nil {
+			return endOf(err)
+		}
+	}
+	return ""
+}
+
+// follow sends what the store has after the cursor. A store that cannot be read
+// is no reason to send clients away, who would all come back at once: they stay,
+// and the next turn tries again.
+func (st *stream) follow(ctx context.Context, now time.Time) End {
+	if err := st.hub.watch(ctx, st.id, now); err != nil {
+		st.hub.logger.DebugContext(ctx, "telling that an intent is watched", "intent", st.id.String(), "err", err)
+	}
+	in, events, err := st.log.Events(ctx, st.id, split(st.cursor).seq)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return EndRemoved
+	case err != nil:
+		st.hub.logger.DebugContext(ctx, "reading events", "intent", st.id.String(), "err", err)
+		return ""
+	case !split(st.cursor).within(&in):
+		events = []intent.Event{snapshot(&in)}
+	}
+	if err := st.deliver(&in, events); err != nil {
+		return endOf(err)
+	}
+	if in.Status.Terminal() && len(events) > 0 {
+		return EndDone
+	}
+	return ""
+}
+
+// deliver writes the frames of events, several at once if there is a backlog.
+func (st *stream) deliver(in *intent.Intent, events []intent.Event) error {
+	frames := buffers.Get().(*[]byte)
+	defer buffers.Put(frames)
+	buf := (*frames)[:0]
+	for i, e := range events {
+		if e.Status.Terminal() {
+			buf = appendEnd(buf, in, e, st.url)
+		} else {
+			buf = appendEvent(buf, in, e, st.url)
+		}
+		if i < len(events)-1 && len(buf) < MaxFrame {
+			continue
+		}
+		if err := st.send(buf); err != nil {
+			return err
+		}
+		st.cursor = in.EventID(e.Seq)
+		buf = buf[:0]
+	}
+	*frames = buf
+	return nil
+}
+
+// buffers holds room for a batch: what was too little for a write, and a frame.
+var buffers = sync.Pool{New: func() any {
+	b := make([]byte, 0, 4<<10)
+	return &b
+}}
+
+// send writes to the client, which is a sign of life too.
+func (st *stream) send(p []byte) error {
+	if _, err := st.out.Write(p); err != nil {
+		return fmt.Errorf("writing to the client: %w", err)
+	}
+	st.beatAt = time.Now().Add(st.heartbeat)
+	return nil
+}
+
+func endOf(err error) End {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return EndSlow
+	}
+	return EndGone
+}
+
+// writeHead writes the head of the answer. 204 is the one answer after which no
+// EventSource comes back. no-transform keeps compression off: an encoder per
+// stream takes megabytes. X-Accel-Buffering keeps nginx from collecting events.
+func writeHead(w http.ResponseWriter, over bool) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store, no-transform")
+	h.Add("Vary", "Accept")
+	if over {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	h.Set("Content-Type", sse.ContentType)
+	h.Set("X-Accel-Buffering", "no")
+	w.WriteHeader(http.StatusOK)
+}
+
+// An ask is what a client wants of a stream.
+type ask struct {
+	cursor    cursor
+	heartbeat time.Duration
+	life      time.Duration // how long the stream lasts at most
+	leave     End           // why it ends then
+}
+
+func (s *Server) readAsk(r *http.Request) (ask, error) {
+	a := ask{leave: EndAge, life: jitter(s.MaxAge, 0.1)}
+	var err error
+	if a.cursor, err = readCursor(r); err != nil {
+		return ask{}, err
+	}
+	query := r.URL.Query()
+	if a.heartbeat, err = readSeconds(query, "heartbeat", s.Heartbeat); err != nil {
+		return ask{}, err
+	}
+	if query.Has("wait_seconds") {
+		a.leave = EndTimeout
+		a.life, err = readSeconds(query, "wait_seconds", 0)
+	}
+	return a, err
+}
+
+// readSeconds reads a parameter of 1 to 60 whole seconds.
+func readSeconds(query url.Values, name string, unless time.Duration) (time.Duration, error) {
+	if !query.Has(name) {
+		return unless, nil
+	}
+	n, ok := number(query.Get(name))
+	if !ok || n < 1 || n > 60 {
+		return 0, BadRequest(name + " must be a number of seconds, 1 to 60")
+	}
+	return time.Duration(n) * time.Second, nil
+}
+
+// wantsStream reports whether a client that could have JSON asks for a stream: it
+// names the type, and names none that it would rather have.
+func wantsStream(h http.Header) bool {
+	best, stream := 0.0, 0.0
+	for part := range strings.SplitSeq(strings.Join(h.Values("Accept"), ","), ",") {
+		name, params, err := mime.ParseMediaType(part)
+		if err != nil {
+			continue
+		}
+		q := quality(params)
+		best = max(best, q)
+		if name == sse.ContentType {
+			stream = max(stream, q)
+		}
+	}
+	return stream > 0 && stream == best
+}
+
+func quality(params map[string]string) float64 {
+	if q, err := strconv.ParseFloat(params["q"], 64); err == nil && q >= 0 && q <= 1 {
+		return q
+	}
+	return 1
+}
+
+// jitter spreads d evenly by part of it to both sides.
+func jitter(d time.Duration, part float64) time.Duration {
+	return time.Duration(float64(d) * (1 + part*(2*rand.Float64()-1)))
+}

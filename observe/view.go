@@ -1,0 +1,78 @@
+package observe
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+)
+
+// A view is an intent as a client sees it: AXP's fields, the status under both
+// names that AXP's clients read, and what we know beyond.
+type view struct {
+	IntentID        intent.ID       `json:"intent_id"`
+	Status          intent.Status   `json:"status"`
+	LifecycleStatus intent.Status   `json:"lifecycle_status"`
+	IntentType      string          `json:"intent_type"` // the job, in AXP's words
+	Job             string          `json:"job"`
+	JobID           string          `json:"job_id,omitempty"`
+	CreatedAt       time.Time       `json:"created_at"`
+	UpdatedAt       time.Time       `json:"updated_at"`
+	DeadlineAt      time.Time       `json:"deadline_at,omitzero"`
+	Progress        *float64        `json:"progress,omitempty"`
+	Message         string          `json:"message,omitempty"`
+	UnknownState    string          `json:"unknown_state,omitempty"`
+	Waiting         string          `json:"waiting,omitempty"`
+	Result          json.RawMessage `json:"result,omitempty"`
+	ResultURL       string          `json:"result_url,omitempty"`
+	Error           *intent.Error   `json:"error,omitempty"`
+	LastPolledAt    time.Time       `json:"last_polled_at,omitzero"`
+	NextPollAt      time.Time       `json:"next_poll_at,omitzero"`
+	PollFailures    int             `json:"poll_failures"` // in a row
+	LastSeq         int64           `json:"last_seq"`
+	ObserveURL      string          `json:"observe_url"`
+}
+
+// view renders an intent for the client of a request. Of an ended intent nothing
+// is told about polling: there is none.
+func (s *Server) view(r *http.Request, in *intent.Intent) view {
+	v := view{
+		IntentID: in.ID, Status: in.Status, LifecycleStatus: in.Status,
+		IntentType: in.Job, Job: in.Job, JobID: in.JobID,
+		CreatedAt: in.Created.UTC(), UpdatedAt: in.Updated.UTC(), DeadlineAt: in.Deadline.UTC(),
+		Progress: in.Progress, Message: in.Message, UnknownState: in.UnknownState, Waiting: in.Waiting,
+		Result: in.Result, ResultURL: in.ResultURL, Error: in.Error,
+		LastSeq: in.Seq, ObserveURL: s.StreamURL(Prefix(r.Context()), in.ID),
+	}
+	if s.Pacing != nil && !in.Status.Terminal() {
+		last, next, failures := s.Pacing.Pace(in.ID)
+		v.LastPolledAt, v.NextPollAt, v.PollFailures = last.UTC(), next.UTC(), failures
+	}
+	return v
+}
+
+// IntentURL and StreamURL are the URLs of an intent as a client has to write
+// them, for whom prefix comes before every path we see.
+func (s *Server) IntentURL(prefix string, id intent.ID) string {
+	return prefix + s.Path + "/" + id.String()
+}
+
+func (s *Server) StreamURL(prefix string, id intent.ID) string {
+	return s.IntentURL(prefix, id) + "/events/stream"
+}
+
+type prefixKey struct{}
+
+// WithPrefix returns the context of a request from whose path prefix was stripped
+// before it reached us.
+func WithPrefix(ctx context.Context, prefix string) context.Context {
+	return context.WithValue(ctx, prefixKey{}, prefix)
+}
+
+// Prefix is what WithPrefix was given; "" if nothing.
+func Prefix(ctx context.Context) string {
+	prefix, _ := ctx.Value(prefixKey{}).(string)
+	return prefix
+}

@@ -1,0 +1,102 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+)
+
+// A reader that takes nothing for writeTimeout is cut: what it has not seen it
+// gets when it comes back. While the process is going away there is less time.
+const (
+	writeTimeout = 10 * time.Second
+	hurryTimeout = 500 * time.Millisecond
+)
+
+// A wire takes the bytes of a stream. Write returns when all of p is on its way to
+// the client, or within writeTimeout. This is all that a stream needs of a
+// response, so that another way of writing can be put under it.
+type wire interface {
+	Write(p []byte) (int, error)
+}
+
+// A responseWire writes to the response inside the handler's goroutine.
+type responseWire struct {
+	w       http.ResponseWriter
+	rc      *http.ResponseController
+	drained context.Context // a write under way then has to hurry
+}
+
+func newResponseWire(w http.ResponseWriter, drained context.Context) *responseWire {
+	return &responseWire{w: w, rc: http.NewResponseController(w), drained: drained}
+}
+
+// Write writes and flushes. Between writes there is no deadline: on HTTP/2 it
+// would be a timer that resets the stream, written to or not.
+func (o *responseWire) Write(p []byte) (n int, err error) {
+	settle := o.hurryWhenDrained()
+	defer settle()
+	if err = o.deadline(); err != nil {
+		return 0, err
+	}
+	if n, err = o.w.Write(p); err != nil {
+		return n, err
+	}
+	if err = o.flush(); err != nil {
+		return n, err
+	}
+	return n, tolerate(o.rc.SetWriteDeadline(time.Time{}))
+}
+
+func (o *responseWire) flush() error {
+	if err := o.deadline(); err != nil {
+		return err
+	}
+	return o.rc.Flush()
+}
+
+func (o *responseWire) deadline() error {
+	timeout := writeTimeout
+	if o.drained.Err() != nil {
+		timeout = hurryTimeout
+	}
+	return tolerate(o.rc.SetWriteDeadline(time.Now().Add(timeout)))
+}
+
+// hurryWhenDrained sees to it that a drain is not held up by a reader that has
+// stopped reading. It goes past all wrappers to the server's own writer, because
+// theirs may not be touched while they write (Caddy's keeps the deadline in a
+// field without a lock) and the server's may. The function returned waits until
+// that is over.
+func (o *responseWire) hurryWhenDrained() (settle func()) {
+	done := make(chan struct{})
+	stop := context.AfterFunc(o.drained, func() {
+		defer close(done)
+		_ = http.NewResponseController(innermost(o.w)).SetWriteDeadline(time.Now().Add(hurryTimeout))
+	})
+	return func() {
+		if !stop() {
+			<-done
+		}
+	}
+}
+
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = u.Unwrap()
+	}
+}
+
+// tolerate lets writers pass that know no deadlines; tests have them, and some
+// middlewares.
+func tolerate(err error) error {
+	if errors.Is(err, http.ErrNotSupported) {
+		return nil
+	}
+	return err
+}
