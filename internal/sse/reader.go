@@ -2,14 +2,15 @@ package sse
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"strings"
 	"time"
 )
 
-// MaxEvent bounds what a Reader keeps of one event, in bytes. It is twice what
-// any of our frames has, with room for the longer ones of other servers.
+// MaxEvent bounds what a Reader keeps of one event, in bytes. None of our frames
+// has a third of it.
 const MaxEvent = 256 << 10
 
 // ErrTooLong is returned by [Reader.Next] for an event above [MaxEvent].
@@ -85,10 +86,10 @@ func (r *Reader) readLine() error {
 }
 
 func (r *Reader) dropBOM() {
-	if !r.begun && strings.HasPrefix(string(r.line), "\ufeff") {
-		r.line = r.line[len("\ufeff"):]
+	if !r.begun {
+		r.line = bytes.TrimPrefix(r.line, []byte("\ufeff"))
+		r.begun = true
 	}
-	r.begun = true
 }
 
 // field interprets a line that is not blank. A comment has an empty name.

@@ -1,0 +1,269 @@
+package observe
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/store"
+)
+
+func TestIntentIsToldAsItStands(t *testing.T) {
+	run(t, func(tt *tester) {
+		last, next := time.Now().Add(-time.Second), time.Now().Add(time.Second)
+		tt.configure(Config{Pacing: pace{last, next, 2}})
+		job := tt.begins()
+		half := 50.0
+		job.reads(intent.Reading{Status: intent.InProgress, Progress: &half, Message: "halfway", UnknownState: "crunching"})
+		w := tt.get(job.path())
+		require.Equal(t, http.StatusOK, w.Code)
+		require.Equal(t, "application/json", w.Header().Get("Content-Type"))
+		require.Equal(t, "no-store", w.Header().Get("Cache-Control"))
+		at := func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+		require.Equal(t, map[string]any{"ok": true, "intent": map[string]any{
+			"intent_id": job.in.ID.String(), "status": "IN_PROGRESS", "lifecycle_status": "IN_PROGRESS",
+			"intent_type": "report", "job": "report", "job_id": "job-1",
+			"created_at": at(job.in.Created), "updated_at": at(job.in.Updated), "deadline_at": at(job.in.Deadline),
+			"progress": 50.0, "message": "halfway", "unknown_state": "crunching",
+			"last_polled_at": at(last), "next_poll_at": at(next), "poll_failures": 2.0, "last_seq": 4.0,
+			"observe_url": job.stream(),
+		}}, decode(t, w))
+	})
+}
+
+func TestEndedIntentTellsItsResultAndNothingAboutPolling(t *testing.T) {
+	run(t, func(tt *tester) {
+		tt.configure(Config{Pacing: pace{time.Now(), time.Now(), 2}})
+		told := decode(t, tt.get(tt.runsThrough().path()))["intent"].(map[string]any)
+		require.Equal(t, "COMPLETED", told["lifecycle_status"])
+		require.Equal(t, map[string]any{"url": "/report.pdf"}, told["result"])
+		require.NotContains(t, told, "next_poll_at")
+	})
+}
+
+func TestFailedIntentTellsWhy(t *testing.T) {
+	run(t, func(tt *tester) {
+		job := tt.begins()
+		why := &intent.Error{Code: intent.CodeDeadline, Message: "too late", Category: intent.ByDeadline, Retryable: true}
+		job.stores(job.in.End(intent.TimedOut, intent.Details{Error: why}, time.Now()))
+		told := decode(t, tt.get(job.path()))["intent"].(map[string]any)
+		require.Equal(t, "TIMED_OUT", told["status"])
+		require.Equal(t, map[string]any{
+			"code": "deadline_exceeded", "message": "too late", "category": "deadline", "retryable": true,
+		}, told["error"])
+	})
+}
+
+func TestURLsCarryTheStrippedPrefix(t *testing.T) {
+	run(t, func(tt *tester) {
+		tt.configure(Config{Path: "/jobs/intents/"})
+		job := tt.begins()
+		r := httptest.NewRequest(http.MethodGet, "/jobs/intents/"+job.in.ID.String(), nil)
+		w := httptest.NewRecorder()
+		tt.server.ServeHTTP(w, r.WithContext(WithPrefix(r.Context(), "/api")))
+		told := decode(t, w)["intent"].(map[string]any)
+		require.Equal(t, "/api/jobs/intents/"+job.in.ID.String()+"/events/stream", told["observe_url"])
+	})
+}
+
+func TestEventsAreListedAfterTheCursor(t *testing.T) {
+	run(t, func(tt *tester) {
+		job := tt.begins(func(in *intent.Intent) { in.Generation = 1 })
+		seqs := func(query string) (seqs []int64) {
+			var answer struct {
+				OK     bool
+				Events []wireEvent
+			}
+			w := tt.get(job.path() + "/events" + query)
+			require.Equal(t, http.StatusOK, w.Code)
+			require.NoError(t, json.Unmarshal(w.Body.Bytes(), &answer))
+			require.True(t, answer.OK)
+			for _, e := range answer.Events {
+				seqs = append(seqs, e.Seq)
+			}
+			return seqs
+		}
+		require.Equal(t, []int64{1, 2, 3}, seqs(""))
+		require.Equal(t, []int64{1, 2, 3}, seqs("?since=0"))
+		require.Equal(t, []int64{2, 3}, seqs("?since=1"))
+		require.Equal(t, []int64{3}, seqs("?since=1026"))
+		require.Empty(t, seqs("?since=3"))
+		require.Empty(t, seqs("?since=5000"))
+		require.JSONEq(t, `{"ok":true,"events":[]}`, tt.get(job.path()+"/events?since=3").Body.String())
+		require.Equal(t, http.StatusBadRequest, tt.get(job.path()+"/events?since=x").Code)
+	})
+}
+
+func TestStreamIsServedToWhoAsksForIt(t *testing.T) {
+	run(t, func(tt *tester) {
+		job := tt.runsThrough()
+		for accept, stream := range map[string]bool{
+			"":                                    false,
+			"*/*":                                 false,
+			"application/json":                    false,
+			"text/*":                              false,
+			"garbage;;":                           false,
+			"text/event-stream":                   true,
+			"Text/Event-Stream;charset=utf-8":     true,
+			"text/event-stream, */*":              true,
+			"application/json, text/event-stream": true,
+			"application/json, text/event-stream;q=1":  true,
+			"text/event-stream;q=0.5, text/html;q=0.2": true,
+			"application/json, text/event-stream;q=.9": false,
+			"text/event-stream;q=0":                    false,
+		} {
+			w := tt.get(job.path()+"/events", "Accept", accept)
+			require.Equal(t, http.StatusOK, w.Code)
+			require.Equal(t, "Accept", w.Header().Get("Vary"))
+			require.Equal(t, stream, w.Header().Get("Content-Type") == "text/event-stream", accept)
+		}
+	})
+}
+
+func TestWhateverIsNotThereIsTheSame404(t *testing.T) {
+	run(t, func(tt *tester) {
+		foreign := tt.begins(func(in *intent.Intent) { in.Scope = "other" })
+		reserved := intent.Intent{ID: intent.NewID(time.Now(), 0), Origin: intent.Origin{Scope: "default"}}
+		_, err := tt.store.Reserve(t.Context(), reserved)
+		require.NoError(t, err)
+		unknown := intent.NewID(time.Now(), 0).String()
+		want := tt.get("/v1/intents/" + unknown)
+		require.Equal(t, http.StatusNotFound, want.Code)
+		require.JSONEq(t, `{"ok":false,"type":"about:blank","title":"Not Found","status":404,"detail":"no such intent",
+			"error":{"code":"not_found","message":"no such intent","details":{}}}`, want.Body.String())
+		for _, id := range []string{unknown, foreign.in.ID.String(), reserved.ID.String(), "x", "%00", "%F0", ".."} {
+			for _, below := range []string{"", "/events", "/events/stream"} {
+				w := tt.get("/v1/intents/" + id + below)
+				require.Equal(t, want.Code, w.Code, id+below)
+				require.Equal(t, want.Body.String(), w.Body.String(), id+below)
+				require.Equal(t, "application/problem+json", w.Header().Get("Content-Type"))
+			}
+		}
+	})
+}
+
+func TestMethodsAndURLsThatAreNotServed(t *testing.T) {
+	run(t, func(tt *tester) {
+		job := tt.begins()
+		for _, path := range []string{job.path(), job.path() + "/events", job.stream()} {
+			for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"} {
+				w := tt.asks(method, path)
+				require.Equal(t, http.StatusMethodNotAllowed, w.Code)
+				require.Equal(t, "GET, HEAD", w.Header().Get("Allow"))
+				require.Equal(t, "method_not_allowed", problemCode(t, w))
+			}
+		}
+		for _, path := range []string{"/v1/intents/a/b", job.stream() + "/more", job.path() + "/", job.path() + "//events"} {
+			w := tt.get(path)
+			require.Equal(t, http.StatusNotFound, w.Code, path)
+			require.Equal(t, "not_found", problemCode(t, w))
+		}
+		require.True(t, tt.server.Serves("/v1/intents"))
+		require.True(t, tt.server.Serves("/v1/intents/x"))
+		require.False(t, tt.server.Serves("/v1/intentsx"))
+		require.False(t, tt.server.Serves("/v1"))
+	})
+}
+
+func TestHeadHasTheHeadOfGet(t *testing.T) {
+	run(t, func(tt *tester) {
+		job := tt.begins()
+		for _, path := range []string{job.path(), job.path() + "/events", "/v1/intents/x"} {
+			get, head := tt.get(path), tt.asks(http.MethodHead, path)
+			require.Equal(t, get.Code, head.Code)
+			require.Equal(t, get.Header(), head.Header())
+			require.Empty(t, head.Body.Bytes())
+		}
+	})
+}
+
+func TestStoreTroubleIsToldWithoutItsWords(t *testing.T) {
+	run(t, func(tt *tester) {
+		job := tt.begins()
+		for err, status := range map[error]int{
+			store.ErrUnavailable:               http.StatusServiceUnavailable,
+			errors.New("/var/lib/secret/path"): http.StatusInternalServerError,
+		} {
+			tt.store.set(func() { tt.store.err = err })
+			w := tt.get(job.path())
+			require.Equal(t, status, w.Code)
+			require.Equal(t, status == http.StatusServiceUnavailable, w.Header().Get("Retry-After") != "")
+			require.NotContains(t, w.Body.String(), "secret")
+		}
+		tt.store.set(func() { tt.store.err = nil })
+	})
+}
+
+func TestAskingForAnIntentKeepsItWatchedForAWhile(t *testing.T) {
+	run(t, func(tt *tester) {
+		job := tt.begins()
+		tt.get(job.path())
+		require.Equal(t, []time.Time{time.Now().Add(glance)}, tt.store.watched)
+		ended := tt.runsThrough()
+		before := len(tt.store.watched)
+		tt.get(ended.path())
+		tt.get(ended.path() + "/events")
+		require.Len(t, tt.store.watched, before)
+	})
+}
+
+func TestHubKeepsOthersSeatedWhenOneLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tt := newTester(t, Config{})
+		id, other := intent.NewID(time.Now(), 0), intent.NewID(time.Now(), 0)
+		var seats []*seat
+		for range 5 {
+			s, err := tt.hub.join(id, 10)
+			require.NoError(t, err)
+			seats = append(seats, s)
+		}
+		stranger, err := tt.hub.join(other, 10)
+		require.NoError(t, err)
+		for _, gone := range []int{1, 4, 0} {
+			tt.hub.leave(seats[gone])
+			seats[gone] = nil
+			for range 3 { // ringing again while nobody answers does not block
+				tt.hub.hear(store.Signal{ID: id, Kind: store.Appended})
+			}
+			for _, s := range seats {
+				if s != nil {
+					require.Len(t, s.bell, 1)
+					<-s.bell
+				}
+			}
+			require.Empty(t, stranger.bell)
+		}
+		for _, s := range []*seat{seats[2], seats[3], stranger} {
+			tt.hub.leave(s)
+		}
+		require.Empty(t, tt.hub.rooms)
+		tt.hub.Close()
+		tt.hub.Close()
+	})
+}
+
+type pace struct {
+	last, next time.Time
+	failures   int
+}
+
+func (p pace) Pace(intent.ID) (last, next time.Time, failures int) { return p.last, p.next, p.failures }
+
+func decode(t *testing.T, w *httptest.ResponseRecorder) (v map[string]any) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &v), "%s", w.Body)
+	return v
+}
+
+func problemCode(t *testing.T, w *httptest.ResponseRecorder) string {
+	t.Helper()
+	require.Equal(t, "application/problem+json", w.Header().Get("Content-Type"))
+	return decode(t, w)["error"].(map[string]any)["code"].(string)
+}
