@@ -1,0 +1,539 @@
+package adapter
+
+import (
+	"encoding/json"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+)
+
+// What auto knows: where job APIs put things, and the words they use. Names are
+// compared without case, dashes, underscores and spaces, so that jobId, job_id and
+// Job-ID are one. A word that means one thing here and another there ("ready",
+// "stopped", "terminated", "ok") is in no list: it is unknown, which is loud and
+// harmless, where a wrong guess would end an intent.
+var (
+	jobIDNames    = ranked("jobid", "jobuuid", "taskid", "taskuid", "taskuuid", "operationid", "executionid", "dagrunid", "runid", "batchid", "exportid", "importid", "promptid", "statementhandle", "queryid")
+	plainIDNames  = ranked("id", "uuid", "uid")
+	bareIDNames   = ranked("job", "task", "requestid")
+	idHolders     = ranked("data", "job", "task", "result", "operation", "run", "execution", "response")
+	urlNames      = ranked("statusurl", "statusuri", "statusquerygeturi", "statementstatusurl", "jobstatusurl", "taskstatusurl", "pollurl", "pollingurl", "pollinguri", "monitorurl", "monitoruri", "checkurl", "operation")
+	urlHolders    = ranked("urls", "links")
+	linkNames     = ranked("status", "get", "poll", "monitor", "self")
+	stateNames    = ranked("status", "state", "jobstatus", "jobstate", "taskstatus", "taskstate", "runstatus", "runstate", "runtimestatus", "lifecyclestate", "lifecyclestatus", "phase", "exportstatus", "provisioningstate")
+	outcomeNames  = ranked("conclusion", "outcome", "resultstate", "completionstatus", "finalstatus")
+	doneNames     = ranked("done", "finished", "complete", "completed", "isdone", "isfinished", "iscomplete", "iscompleted", "ready")
+	successNames  = ranked("success", "successful", "succeeded", "issuccess", "ok")
+	holders       = ranked("data", "job", "task", "operation", "run", "execution", "attributes", "properties", "metadata", "meta", "info", "status", "state", "progress")
+	percentNames  = ranked("progress", "percent", "percentage", "percentcomplete", "percentagecomplete", "percentcompleted", "percentdone", "progresspercent", "progresspercentage", "progresspct", "pct")
+	fractionNames = ranked("fraction", "progressfraction", "fractioncomplete")
+	doneCounts    = ranked("current", "done", "completed", "processed", "finished")
+	totalCounts   = ranked("total", "totalcount")
+	messageNames  = ranked("message", "statusmessage", "statusmsg", "statemessage", "progressmessage", "statustext", "step", "currentstep", "stage")
+	failureNames  = ranked("error", "err", "exception", "failure", "failurecause", "errormessage")
+	errorNames    = ranked("error", "errors", "err", "errormessage", "exception", "failure", "failurecause", "failurereason", "failedreason", "reason", "message", "detail", "details", "statusmessage", "statemessage")
+)
+
+// statusHeaders are where a backend names the status URL, the most specific first.
+var statusHeaders = []string{"Azure-Asyncoperation", "Operation-Location", "Location", "Content-Location"}
+
+// commonWords are states that mean the same wherever they are used.
+var commonWords = func() map[string]intent.Status {
+	words := make(map[string]intent.Status)
+	for status, list := range map[intent.Status]string{
+		intent.InProgress: "pending queued queueing running inprogress progress processing started starting submitted accepted created " +
+			"scheduled scheduling waiting enqueued inqueue working active executing initializing initialising initialized preparing validating " +
+			"validatingfiles finalizing retry retrying received requested new open notstarted suspended paused held hold delayed deferred " +
+			"blocked dispatched provisioning building uploading exporting importing persisting canceling cancelling aborting stopping " +
+			"terminating completing configuring waitingforresource waitingforretry",
+		intent.Completed: "completed complete succeeded success successful done finished jobcomplete processcompleted processsucceeded exported",
+		intent.Failed: "failed failure error errored exception crashed dead faulted unsuccessful fatal rejected executorerror systemerror " +
+			"nodefail outofmemory bootfail internalerror startupfailure processfailed jobfailed",
+		intent.Canceled: "canceled cancelled aborted revoked dismissed",
+		intent.TimedOut: "timedout timeout expired deadlineexceeded",
+	} {
+		for word := range strings.FieldsSeq(list) {
+			words[word] = status
+		}
+	}
+	return words
+}()
+
+// envelopeWords can be about the request ("status": "success") as well as about
+// the job.
+var envelopeWords = []string{"success", "successful"}
+
+func ranked(names ...string) map[string]int {
+	ranks := make(map[string]int, len(names))
+	for i, name := range names {
+		ranks[name] = i
+	}
+	return ranks
+}
+
+// squeeze makes names comparable.
+func squeeze(s string) string {
+	changes := func(r rune) bool { return r == ' ' || r == '-' || r == '_' || r >= 'A' && r <= 'Z' }
+	if !strings.ContainsFunc(s, changes) {
+		return s
+	}
+	return strings.ToLower(strings.Map(func(r rune) rune {
+		if r == ' ' || r == '-' || r == '_' {
+			return -1
+		}
+		return r
+	}, s))
+}
+
+// A found is something auto found, with the expression that finds it.
+type found struct {
+	value  string
+	expr   string
+	header bool
+}
+
+// An object is a JSON object or XML element that auto looks into.
+type object struct {
+	fields map[string]any
+	expr   string
+}
+
+// top is the object that an answer is about. Of XML it is the root element.
+func top(v *view) (object, bool) {
+	kind := v.decode()
+	fields, ok := v.body.(map[string]any)
+	o := object{fields: fields, expr: varBody}
+	if kind != xmlBody || !ok {
+		return o, ok && kind == jsonBody
+	}
+	for name, root := range fields {
+		fields, ok = root.(map[string]any)
+		return object{fields: fields, expr: o.sub(name)}, ok
+	}
+	return o, false
+}
+
+// sub is the expression of a field.
+func (o object) sub(key string) string {
+	if isName(key) && (key[0] < '0' || key[0] > '9') && !slices.Contains(celReserved, key) {
+		return o.expr + "." + key
+	}
+	return o.expr + "[" + string(encodeJSON(key)) + "]"
+}
+
+// celReserved cannot follow a dot in every version of CEL.
+var celReserved = []string{"false", "in", "null", "true", "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package", "namespace", "return", "var", "void", "while"}
+
+// named lists the keys of o that have one of the names, in the order of the ranks.
+func (o object) named(ranks map[string]int) []string {
+	var keys []string
+	for key := range o.fields {
+		if _, ok := ranks[squeeze(key)]; ok {
+			keys = append(keys, key)
+		}
+	}
+	if len(keys) > 1 {
+		slices.SortFunc(keys, func(a, b string) int {
+			if d := ranks[squeeze(a)] - ranks[squeeze(b)]; d != 0 {
+				return d
+			}
+			return strings.Compare(a, b)
+		})
+	}
+	return keys
+}
+
+// held lists the objects in o that have one of the names.
+func (o object) held(ranks map[string]int) iter.Seq[object] {
+	return func(yield func(object) bool) {
+		for _, key := range o.named(ranks) {
+			if fields, ok := o.fields[key].(map[string]any); ok && !yield(object{fields: fields, expr: o.sub(key)}) {
+				return
+			}
+		}
+	}
+}
+
+// texts lists the non-empty texts of o that have one of the names.
+func (o object) texts(ranks map[string]int) []found {
+	var all []found
+	for _, key := range o.named(ranks) {
+		if text, ok := o.fields[key].(string); ok && strings.TrimSpace(text) != "" {
+			all = append(all, found{value: text, expr: o.sub(key)})
+		}
+	}
+	return all
+}
+
+// autoID looks for a job's id: a name that says job first, wherever it is; then
+// an id whatever it is of.
+func autoID(v *view) found {
+	o, ok := top(v)
+	if !ok {
+		return found{}
+	}
+	for _, names := range []map[string]int{jobIDNames, plainIDNames, bareIDNames} {
+		if id := o.id(names); id.value != "" {
+			return id
+		}
+		for inner := range o.held(idHolders) {
+			if id := inner.id(names); id.value != "" {
+				return id
+			}
+		}
+	}
+	return found{}
+}
+
+func (o object) id(names map[string]int) found {
+	for _, key := range o.named(names) {
+		switch id := o.fields[key].(type) {
+		case string:
+			if strings.TrimSpace(id) != "" {
+				return found{value: id, expr: o.sub(key)}
+			}
+		case json.Number:
+			if !strings.ContainsAny(id.String(), ".eE-") {
+				return found{value: id.String(), expr: o.sub(key)}
+			}
+		}
+	}
+	return found{}
+}
+
+// autoStatusURLs lists what could be the status URL.
+func autoStatusURLs(v *view) iter.Seq[found] {
+	return func(yield func(found) bool) {
+		for _, name := range statusHeaders {
+			value := v.Header.Get(name)
+			expr := object{expr: varHeaders}.sub(strings.ToLower(name))
+			if value != "" && !yield(found{value: value, expr: expr, header: true}) {
+				return
+			}
+		}
+		o, _ := top(v)
+		for _, f := range append(o.texts(urlNames), o.links()...) {
+			if looksURL(f.value) && !yield(f) {
+				return
+			}
+		}
+	}
+}
+
+// looksURL keeps names ("operation": "resize") from being taken for relative URLs.
+func looksURL(s string) bool {
+	return strings.HasPrefix(s, "/") || strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://")
+}
+
+// links lists urls.get, _links.self.href and the like.
+func (o object) links() []found {
+	var all []found
+	for links := range o.held(urlHolders) {
+		all = append(all, links.texts(linkNames)...)
+		for link := range links.held(linkNames) {
+			all = append(all, link.texts(ranked("href"))...)
+		}
+	}
+	return all
+}
+
+// autoState reads the state from the usual places. In doubt the job goes on: a
+// poll too many costs little, an end too early cannot be taken back.
+func (r *stateReader) autoState(v *view) verdict {
+	if word, ok := v.body.(string); ok && v.decode() == jsonBody {
+		if status, ok := r.meaning(word); ok {
+			return verdict{status: status, settled: true}
+		}
+	}
+	o, ok := top(v)
+	if !ok {
+		return verdict{status: intent.InProgress}
+	}
+	said, _ := r.wordIn(o)
+	if !said.settled {
+		said = cmpVerdict(doneIn(o), said)
+	}
+	if said.status == intent.Completed {
+		return r.doubt(o, said)
+	}
+	return said
+}
+
+// cmpVerdict prefers the one that is settled.
+func cmpVerdict(first, second verdict) verdict {
+	if first.settled {
+		return first
+	}
+	return second
+}
+
+// wordIn finds the state word of o, and where it is: at the top, or in what holds
+// the job.
+func (r *stateReader) wordIn(o object) (verdict, found) {
+	said, at := r.pick(o.texts(stateNames))
+	envelope := said.status == intent.Completed && slices.Contains(envelopeWords, squeeze(at.value)) && strings.HasSuffix(at.expr, ".status")
+	if said.settled && !envelope {
+		return said, at
+	}
+	holding := false
+	for inner := range o.held(holders) {
+		holding = true
+		if innerSaid, innerAt := r.innerWord(inner); innerSaid.settled {
+			return innerSaid, innerAt
+		}
+	}
+	if envelope && (holding || isList(o.fields["data"])) {
+		return verdict{status: intent.InProgress, unknown: at.value}, at
+	}
+	return said, at
+}
+
+func isList(v any) bool {
+	_, ok := v.([]any)
+	return ok
+}
+
+// innerWord looks one level deeper once more: data.attributes.status.
+func (r *stateReader) innerWord(o object) (verdict, found) {
+	if said, at := r.pick(o.texts(stateNames)); said.settled {
+		return said, at
+	}
+	for inner := range o.held(holders) {
+		if said, at := r.pick(inner.texts(stateNames)); said.settled {
+			return said, at
+		}
+	}
+	return verdict{}, found{}
+}
+
+// pick takes the first word that has a meaning, unless another one says that the
+// job goes on.
+func (r *stateReader) pick(words []found) (verdict, found) {
+	said, at := verdict{status: intent.InProgress}, found{}
+	for _, word := range words {
+		status, known := r.meaning(word.value)
+		switch {
+		case !known && !said.settled && said.unknown == "":
+			said.unknown, at = word.value, word
+		case known && (!said.settled || status == intent.InProgress):
+			said, at = verdict{status: status, settled: true}, word
+		}
+	}
+	return said, at
+}
+
+// doneIn reads a boolean such as done, with success or error beside it.
+func doneIn(o object) verdict {
+	done, ok := o.flag(doneNames)
+	if !ok {
+		return verdict{}
+	}
+	if !done {
+		return verdict{status: intent.InProgress, settled: true}
+	}
+	return verdict{status: intent.Completed, settled: true}
+}
+
+func (o object) flag(names map[string]int) (value, ok bool) {
+	for _, key := range o.named(names) {
+		if value, ok = o.fields[key].(bool); ok {
+			return value, true
+		}
+	}
+	return false, false
+}
+
+// doubt looks for what makes a job that is over one that did not succeed, or one
+// that is not over.
+func (r *stateReader) doubt(o object, said verdict) verdict {
+	if done, ok := o.flag(doneNames); ok && !done {
+		return verdict{status: intent.InProgress, settled: true}
+	}
+	if outcomes := o.texts(outcomeNames); len(outcomes) > 0 {
+		outcome, _ := r.pick(outcomes)
+		if outcome.status != intent.Completed {
+			return outcome
+		}
+	}
+	if success, ok := o.flag(successNames); ok && !success {
+		return verdict{status: intent.Failed, settled: true}
+	}
+	if autoFailed(o.fields) {
+		return verdict{status: intent.Failed, settled: true}
+	}
+	return said
+}
+
+// autoFailed tells whether an answer carries an error. A list of errors does not
+// count: bulk APIs list rows in it that failed while the job did not.
+func autoFailed(body any) bool {
+	fields, _ := body.(map[string]any)
+	o := object{fields: fields}
+	for _, key := range o.named(failureNames) {
+		switch v := o.fields[key].(type) {
+		case []any, json.Number:
+		case map[string]any:
+			if code, ok := number(v["code"]); len(v) > 0 && (!ok || code != 0) {
+				return true
+			}
+		default:
+			if truthy(v) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// submitted is what the answer to a submit says about the state, and where.
+func (r *stateReader) submitted(v *view) (intent.Status, string) {
+	if r.auto {
+		o, ok := top(v)
+		if !ok {
+			return "", ""
+		}
+		if said, at := r.wordIn(o); said.settled && said.status == intent.InProgress {
+			return said.status, at.expr
+		}
+		return "", ""
+	}
+	word, err := r.word.text(v)
+	if err != nil || word == "" {
+		return "", ""
+	}
+	status, _ := r.meaning(word)
+	return status, ""
+}
+
+// autoProgress looks for a percentage, a fraction or two counts.
+func autoProgress(v *view) *float64 {
+	o, ok := top(v)
+	if ok {
+		if p := o.progress(); p != nil {
+			return p
+		}
+		for inner := range o.held(holders) {
+			if p := inner.progress(); p != nil {
+				return p
+			}
+		}
+	}
+	return percentOf(v.Header.Get("X-Progress"), false)
+}
+
+func (o object) progress() *float64 {
+	for _, key := range o.named(percentNames) {
+		if p := percentOf(o.fields[key], squeeze(key) == "progress"); p != nil {
+			return p
+		}
+	}
+	for _, key := range o.named(fractionNames) {
+		if f, ok := number(o.fields[key]); ok {
+			return percent(100 * f)
+		}
+	}
+	total := o.named(totalCounts)
+	for _, key := range o.named(doneCounts) {
+		if len(total) > 0 {
+			if p := ratio(o.fields[key], o.fields[total[0]]); p != nil {
+				return p
+			}
+		}
+	}
+	return nil
+}
+
+// percentOf reads a percentage: a number, or a text that is one or has a percent
+// sign after it ("3/10" is none). "progress" is the one name under which a
+// fraction is as common: there a number with a decimal point, up to 1, is one.
+func percentOf(v any, maybeFraction bool) *float64 {
+	f, ok := number(v)
+	if !ok {
+		return nil
+	}
+	switch v := v.(type) {
+	case string:
+		text := strings.TrimSpace(v)
+		if rest := strings.TrimSpace(text[len(numberPrefix(text)):]); rest != "" && rest[0] != '%' {
+			return nil
+		}
+	case json.Number:
+		if maybeFraction && f >= 0 && f <= 1 && strings.Contains(v.String(), ".") {
+			return percent(100 * f)
+		}
+	}
+	return percent(f)
+}
+
+// autoMessage looks for a text about what the job is doing.
+func autoMessage(v *view) string {
+	if o, ok := top(v); ok {
+		if texts := o.texts(messageNames); len(texts) > 0 {
+			return texts[0].value
+		}
+		for inner := range o.held(holders) {
+			if texts := inner.texts(messageNames); len(texts) > 0 {
+				return texts[0].value
+			}
+		}
+	}
+	return strings.ToValidUTF8(v.Header.Get("X-Progress"), "\uFFFD")
+}
+
+// autoError looks for the reason why a job did not complete.
+func autoError(v *view) any {
+	o, ok := top(v)
+	if !ok {
+		return nil
+	}
+	if reason := o.reason(); reason != nil {
+		return reason
+	}
+	for inner := range o.held(holders) {
+		if reason := inner.reason(); reason != nil {
+			return reason
+		}
+	}
+	return nil
+}
+
+func (o object) reason() any {
+	for _, key := range o.named(errorNames) {
+		if v := o.fields[key]; truthy(v) && v != true {
+			return v
+		}
+	}
+	return nil
+}
+
+// backendError makes an error of what the backend gave as one: a text, an object
+// with a message, or a list of such.
+func backendError(v any, status intent.Status) *intent.Error {
+	e := &intent.Error{Code: intent.CodeJobFailed, Category: intent.ByBackend}
+	if status != intent.Failed {
+		e.Code = strings.ToLower(string(status))
+	}
+	if list, ok := v.([]any); ok && len(list) > 0 {
+		v = list[0]
+	}
+	if fields, ok := v.(map[string]any); ok {
+		if code, ok := scalarText(fields["code"]); ok && code != "" {
+			e.Code = code
+		}
+		e.Message = messageOf(fields)
+		return e
+	}
+	e.Message, _ = scalarText(v)
+	return e
+}
+
+func messageOf(fields map[string]any) string {
+	for _, key := range []string{"message", "detail", "description", "reason", "title", "msg"} {
+		if text, ok := fields[key].(string); ok && text != "" {
+			return text
+		}
+	}
+	return string(encodeJSON(fields))
+}

@@ -1,0 +1,271 @@
+package adapter
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// A template is a path and query, or a header's value, with placeholders.
+type template struct {
+	src   string
+	parts []part
+}
+
+// A part is a literal, or a placeholder if capture is set. escape fits the value
+// for where it stands.
+type part struct {
+	literal string
+	capture string // "job_id", or the name after "params."
+	escape  func(string) string
+}
+
+const (
+	jobIDCapture = "job_id"
+	paramsPrefix = "params."
+)
+
+// Bounds of what comes from a backend and goes into a URL.
+const (
+	maxID  = 1 << 10
+	maxURL = 8 << 10
+)
+
+// parseTarget reads the template of a path and query.
+func parseTarget(src string) (*template, error) {
+	if err := checkTarget(src); err != nil {
+		return nil, err
+	}
+	t := &template{src: src}
+	pathPart, query, hasQuery := strings.Cut(src, "?")
+	if err := t.parse(pathPart, url.PathEscape, escapeLiteral); err != nil {
+		return nil, err
+	}
+	if hasQuery {
+		t.parts = append(t.parts, part{literal: "?"})
+		if err := t.parse(query, escapeQuery, escapeLiteral); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+func checkTarget(src string) error {
+	pathPart, _, _ := strings.Cut(src, "?")
+	switch {
+	case strings.Contains(src, "://"), strings.HasPrefix(src, "//"):
+		return fmt.Errorf("%q names a host: write the path alone, the backend's address stands in the intents block", src)
+	case !strings.HasPrefix(src, "/"):
+		return fmt.Errorf("%q does not begin with a slash: write a path, such as /reports/status/{job_id}", src)
+	case strings.Contains(src, "#"):
+		return fmt.Errorf("%q has a fragment, which is never sent: leave it out, or write %%23", src)
+	case strings.ContainsFunc(src, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\\' }):
+		return fmt.Errorf("%q has a space, a backslash or a control character: write it as %%20 and the like", src)
+	case !utf8.ValidString(src):
+		return fmt.Errorf("%q is not valid UTF-8", src)
+	}
+	if _, err := url.PathUnescape(pathPart); err != nil {
+		return fmt.Errorf("%q: %w; a percent sign is written %%25", src, err)
+	}
+	if slices.ContainsFunc(strings.Split(pathPart, "/"), isDots) {
+		return fmt.Errorf("%q contains a dot segment: write the path without . and ..", src)
+	}
+	return nil
+}
+
+// parseHeaderValue reads the template of a header. Other braces stay as they are:
+// a token may have some.
+func parseHeaderValue(src string) *template {
+	t := &template{src: src}
+	rest := src
+	for {
+		open := strings.IndexByte(rest, '{')
+		if open < 0 {
+			break
+		}
+		end := strings.IndexByte(rest[open:], '}')
+		if end < 0 {
+			break
+		}
+		name := rest[open+1 : open+end]
+		if capture, ok := captureName(name); ok {
+			t.parts = append(t.parts, part{literal: rest[:open]}, part{capture: capture, escape: same})
+		} else {
+			t.parts = append(t.parts, part{literal: rest[:open+end+1]})
+		}
+		rest = rest[open+end+1:]
+	}
+	t.parts = append(t.parts, part{literal: rest})
+	return t
+}
+
+func same(s string) string { return s }
+
+// parse adds the parts of src, which is a path or a query.
+func (t *template) parse(src string, escape, literal func(string) string) error {
+	for src != "" {
+		open := strings.IndexAny(src, "{}")
+		if open < 0 {
+			t.parts = append(t.parts, part{literal: literal(src)})
+			return nil
+		}
+		if open > 0 {
+			t.parts = append(t.parts, part{literal: literal(src[:open])})
+		}
+		end := strings.IndexByte(src[open:], '}')
+		if end <= 0 {
+			return fmt.Errorf("%q has a brace without its other half: placeholders are {job_id} and {params.<name>}; a brace is written %%7B or %%7D", t.src)
+		}
+		name := src[open+1 : open+end]
+		capture, ok := captureName(name)
+		if !ok {
+			return unknownPlaceholder(t.src, name)
+		}
+		t.parts = append(t.parts, part{capture: capture, escape: escape})
+		src = src[open+end+1:]
+	}
+	return nil
+}
+
+// captureName gives what a placeholder stands for: "job_id" or "params.<name>".
+func captureName(name string) (string, bool) {
+	if name == jobIDCapture {
+		return name, true
+	}
+	param, ok := strings.CutPrefix(name, paramsPrefix)
+	return name, ok && isName(param)
+}
+
+func isName(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+	})
+}
+
+func unknownPlaceholder(src, name string) error {
+	known := "the placeholders here are {job_id} and {params.<name>}"
+	squeezed := squeeze(name)
+	switch {
+	case squeezed == "id" || squeezed == "jobid" || squeezed == "taskid":
+		return fmt.Errorf("%q: {%s} is unknown: write {job_id}", src, name)
+	case isName(name) && !slices.Contains([]string{"file", "path", "query", "uri", "host", "method", "dir", "header", "remote"}, name):
+		return fmt.Errorf("%q: {%s} is unknown: %s", src, name, known)
+	}
+	return fmt.Errorf("%q: {%s} is unknown: %s, and Caddy's own do not work in a path", src, name, known)
+}
+
+// captures lists what the template needs.
+func (t *template) captures() []string {
+	var names []string
+	for _, p := range t.parts {
+		if p.capture != "" {
+			names = append(names, p.capture)
+		}
+	}
+	return names
+}
+
+// A job's values for the placeholders.
+type captured struct {
+	jobID  string
+	params map[string]string
+}
+
+func (c captured) value(name string) string {
+	if name == jobIDCapture {
+		return c.jobID
+	}
+	return c.params[strings.TrimPrefix(name, paramsPrefix)]
+}
+
+// expand puts the values in their places. A value that could change the meaning of
+// the URL around it is refused, not repaired: the id would be another one.
+func (t *template) expand(c captured) (string, error) {
+	var b strings.Builder
+	for _, p := range t.parts {
+		if p.capture == "" {
+			b.WriteString(p.literal)
+			continue
+		}
+		value := c.value(p.capture)
+		if err := checkValue(value); err != nil {
+			return "", fmt.Errorf("{%s}: %w", p.capture, err)
+		}
+		b.WriteString(p.escape(value))
+	}
+	return b.String(), nil
+}
+
+// expandTarget is expand for a URL: no segment may become a dot segment either.
+func (t *template) expandTarget(c captured) (string, error) {
+	target, err := t.expand(c)
+	if err != nil {
+		return "", err
+	}
+	pathPart, _, _ := strings.Cut(target, "?")
+	if slices.ContainsFunc(strings.Split(pathPart, "/"), isDots) {
+		return "", errDots
+	}
+	if len(target) > maxURL {
+		return "", errLong
+	}
+	return target, nil
+}
+
+var (
+	errDots = errors.New("contains a dot segment")
+	errLong = errors.New("is too long")
+)
+
+// checkValue tells whether a job id or a parameter can be used. Escaped slashes
+// are fine, but many servers unescape before they clean a path, so dot segments
+// between such slashes are not.
+func checkValue(s string) error {
+	switch {
+	case s == "":
+		return errors.New("is empty")
+	case len(s) > maxID:
+		return errLong
+	case !utf8.ValidString(s) || strings.ContainsRune(s, utf8.RuneError):
+		return errors.New("is not valid UTF-8")
+	case strings.ContainsFunc(s, isControl):
+		return errors.New("contains a control character")
+	case climbs(s):
+		return errDots
+	}
+	return nil
+}
+
+func isControl(r rune) bool { return r < ' ' || r >= 0x7f && r <= 0x9f }
+
+// climbs tells whether a decoded path contains a dot segment, for any server's
+// idea of what separates segments and of parameters in them (..;x).
+func climbs(path string) bool {
+	return slices.ContainsFunc(strings.FieldsFunc(path, func(r rune) bool { return r == '/' || r == '\\' }), isDots)
+}
+
+func isDots(segment string) bool {
+	segment, _, _ = strings.Cut(segment, ";")
+	segment = strings.ToLower(segment)
+	segment = strings.ReplaceAll(segment, "%2e", ".")
+	return segment == "." || segment == ".."
+}
+
+func escapeQuery(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
+
+// escapeLiteral escapes what cannot stand in a request line and leaves alone what
+// the author of a template, or a backend, has escaped.
+func escapeLiteral(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '<' || c == '>' {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
