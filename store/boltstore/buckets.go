@@ -1,0 +1,112 @@
+package boltstore
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/store"
+)
+
+// The buckets of schema 1. Ids are made in the order of time, so what is keyed by
+// them grows at its right edge.
+var (
+	bucketOrigin  = []byte("imm")    // id -> what never changes: intent.Origin without Request
+	bucketRequest = []byte("req")    // id -> Request, apart since it is large: neighbours of large values are slow to insert
+	bucketActive  = []byte("active") // id -> record of a reservation or a running intent
+	bucketDone    = []byte("done")   // id -> record of an ended intent
+	bucketEvents  = []byte("ev")     // id, seq -> event
+	bucketJob     = []byte("job")    // hash of a store.JobKey -> id
+	bucketExpiry  = []byte("exp")    // time, id -> nothing: ended intents in the order of their removal
+	bucketMeta    = []byte("meta")   // see file.go
+)
+
+var dataBuckets = [][]byte{bucketOrigin, bucketRequest, bucketActive, bucketDone, bucketEvents, bucketJob, bucketExpiry}
+
+// fill packs pages that are hardly ever inserted into after they were split.
+const fill = 0.9
+
+// A txn is a transaction with its buckets open. Its reads work in both kinds of
+// transaction; put and remove remember the first failure instead of returning it,
+// because after one the whole transaction is lost, whoever's turn it was.
+type txn struct {
+	origin, request, active, done, events, job, expiry *bbolt.Bucket
+
+	wrote bool
+	err   error
+}
+
+func open(tx *bbolt.Tx) *txn {
+	t := &txn{
+		origin:  tx.Bucket(bucketOrigin),
+		request: tx.Bucket(bucketRequest),
+		active:  tx.Bucket(bucketActive),
+		done:    tx.Bucket(bucketDone),
+		events:  tx.Bucket(bucketEvents),
+		job:     tx.Bucket(bucketJob),
+		expiry:  tx.Bucket(bucketExpiry),
+	}
+	for _, b := range []*bbolt.Bucket{t.origin, t.request, t.active, t.done, t.events, t.expiry} {
+		b.FillPercent = fill
+	}
+	return t
+}
+
+func (t *txn) put(b *bbolt.Bucket, key, value []byte) {
+	t.wrote = true
+	if t.err == nil {
+		t.err = b.Put(key, value)
+	}
+}
+
+func (t *txn) remove(b *bbolt.Bucket, key []byte) {
+	t.wrote = true
+	if t.err == nil {
+		t.err = b.Delete(key)
+	}
+}
+
+// find returns the record of an intent or a reservation and whether it has ended.
+func (t *txn) find(id intent.ID) (r record, ended bool, err error) {
+	raw := t.active.Get(id[:])
+	if raw == nil {
+		raw, ended = t.done.Get(id[:]), true
+	}
+	if raw == nil {
+		return record{}, false, store.ErrNotFound
+	}
+	r, err = parseRecord(raw)
+	return r, ended, err
+}
+
+// intent puts together the parts of the intent that r is the record of.
+func (t *txn) intent(id intent.ID, r *record) (intent.Intent, error) {
+	return decodeIntent(id, t.origin.Get(id[:]), t.request.Get(id[:]), r.latest)
+}
+
+// eventKey orders the events of one intent by seq.
+func eventKey(id intent.ID, seq int64) []byte {
+	return binary.BigEndian.AppendUint64(append(make([]byte, 0, len(id)+8), id[:]...), uint64(seq))
+}
+
+// jobKey has one size whatever the backend's URLs look like: bbolt's keys end at
+// 32 KiB.
+func jobKey(key store.JobKey) []byte {
+	h := sha256.New()
+	h.Write([]byte(key.Scope))
+	h.Write([]byte{0}) // no scope holds it, being a word of the config
+	h.Write([]byte(key.StatusURL))
+	return h.Sum(nil)
+}
+
+// expiryKey orders by time, to the nanosecond. Times before 1970, the zero time
+// among them, come first.
+func expiryKey(at time.Time, id intent.ID) []byte {
+	key := make([]byte, 0, 8+4+len(id))
+	key = binary.BigEndian.AppendUint64(key, uint64(max(at.Unix(), 0)))
+	key = binary.BigEndian.AppendUint32(key, uint32(at.Nanosecond()))
+	return append(key, id[:]...)
+}

@@ -1,0 +1,262 @@
+package boltstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/store"
+)
+
+// Bounds of a group, and of the queue in front of it.
+const (
+	maxGroup      = 2048    // operations
+	maxGroupBytes = 8 << 20 // of values
+	queueLength   = 2 * maxGroup
+)
+
+// An op is one change of the file.
+type op struct {
+	// apply checks the change against what is stored and makes it. It must check
+	// everything before its first put: what it returns is this op's own verdict,
+	// and the group goes on without it.
+	apply func(*txn) error
+
+	// settled, if set, follows a commit in which apply returned nil, under the lock
+	// of the claims.
+	settled func()
+
+	size    int       // of the values it puts, in bytes
+	signals intent.ID // whose Appended follows the commit; zero for nobody's
+
+	started atomic.Bool // set by the committer when it applies the op, or by a caller that gives it up
+	result  chan error  // capacity 1: the committer never waits for the caller
+	verdict error
+}
+
+// A committer is the only writer of the file. It takes what waits in its queue as
+// one group, in the order of submission, into one transaction, so that one sync
+// serves all. One goroutine runs it, from Open to Close.
+type committer struct {
+	s      *Store
+	commit func(*bbolt.Tx) error // (*bbolt.Tx).Commit
+
+	mu     sync.RWMutex // read-locked while an op is put into the queue
+	closed bool
+	queue  chan *op // when it is full, callers wait for a place as long as their context lets them
+	done   chan struct{}
+}
+
+func newCommitter(s *Store) *committer {
+	return &committer{
+		s:      s,
+		commit: (*bbolt.Tx).Commit,
+		queue:  make(chan *op, queueLength),
+		done:   make(chan struct{}),
+	}
+}
+
+// do has the op applied and waits until it is durable. An op that the committer
+// has not come to when ctx ends is given up, and nothing of it is stored. One that
+// it has come to is waited for whatever ctx says: a grant that nobody was told of
+// would keep its intent from everybody.
+func (c *committer) do(ctx context.Context, o *op) error {
+	o.result = make(chan error, 1)
+	if err := c.enqueue(ctx, o); err != nil {
+		return err
+	}
+	select {
+	case err := <-o.result:
+		return err
+	case <-ctx.Done():
+		if o.started.CompareAndSwap(false, true) {
+			return ctx.Err()
+		}
+		return <-o.result
+	}
+}
+
+func (c *committer) enqueue(ctx context.Context, o *op) error {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.closed {
+		return errClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case c.queue <- o:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// stop refuses further ops and waits until those in the queue are settled.
+func (c *committer) stop() {
+	c.mu.Lock()
+	if !c.closed {
+		c.closed = true
+		close(c.queue)
+	}
+	c.mu.Unlock()
+	<-c.done
+}
+
+// run ends when stop has closed the queue.
+func (c *committer) run() {
+	defer close(c.done)
+	group := make([]*op, 0, maxGroup)
+	for first := range c.queue {
+		group = c.gather(append(group[:0], first))
+		c.settle(group)
+		clear(group)
+	}
+}
+
+// gather adds what waits already. It waits for nothing: while a group is being
+// synced the next one fills up by itself.
+func (c *committer) gather(group []*op) []*op {
+	for size := group[0].size; len(group) < maxGroup && size < maxGroupBytes; {
+		select {
+		case o, ok := <-c.queue:
+			if !ok {
+				return group
+			}
+			group = append(group, o)
+			size += o.size
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+// settle brings a group to its end: stored, signalled, answered, in this order.
+func (c *committer) settle(group []*op) {
+	applied, err := c.store(group)
+	for _, o := range applied {
+		if err == nil && o.verdict == nil && o.signals != (intent.ID{}) {
+			c.s.board.Post(store.Signal{ID: o.signals, Kind: store.Appended})
+		}
+	}
+	for _, o := range applied {
+		if err != nil {
+			o.result <- err
+			continue
+		}
+		o.result <- o.verdict
+	}
+}
+
+// store applies a group in one transaction. It returns the ops that nobody gave up
+// before, and the error that befell all of them. The claims are locked meanwhile,
+// so that a claim sees all of a group or nothing.
+func (c *committer) store(group []*op) (applied []*op, err error) {
+	claims := &c.s.claims
+	claims.mu.Lock()
+	defer claims.mu.Unlock()
+	applied = group[:0]
+	for _, o := range group {
+		if o.started.CompareAndSwap(false, true) {
+			applied = append(applied, o)
+		}
+	}
+	if err := c.transact(applied); err != nil {
+		return applied, err
+	}
+	for _, o := range applied {
+		if o.verdict == nil && o.settled != nil {
+			o.settled()
+		}
+	}
+	return applied, nil
+}
+
+// transact is the part that bbolt can panic in, if the file is damaged.
+func (c *committer) transact(ops []*op) (err error) {
+	if err := c.s.broken(); err != nil {
+		return err
+	}
+	var tx *bbolt.Tx
+	defer func() {
+		if p := recover(); p != nil {
+			err = c.s.breakDown(fmt.Errorf("bbolt panicked: %v", p))
+			c.s.abandon(tx)
+		}
+	}()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // a page that cannot be read is a fault
+
+	if tx, err = c.s.db.Begin(true); err != nil {
+		return refused(err)
+	}
+	t := open(tx)
+	for _, o := range ops {
+		o.verdict = o.apply(t)
+	}
+	if t.err != nil || !t.wrote {
+		_ = tx.Rollback() // cannot fail on an open transaction
+		return refused(t.err)
+	}
+	id := tx.ID()
+	if err := c.commit(tx); err != nil {
+		return c.failed(id, err)
+	}
+	return nil
+}
+
+// failed judges a commit that returned an error. bbolt writes and syncs the data,
+// then writes and syncs one page that makes it count. If that page was not
+// written, the group never was: its pages are free again and are written anew by
+// whoever gets them, so that the next group may try. If it was written, only its
+// sync can have failed, and nobody knows whether the page is on the disk. To go on
+// would be to overwrite pages that the file needs if it is not; so the store
+// stops, and the group is told neither of the errors that promise that nothing was
+// written.
+func (c *committer) failed(id int, err error) error {
+	var latest int
+	viewErr := c.s.db.View(func(tx *bbolt.Tx) error {
+		latest = tx.ID()
+		return nil
+	})
+	if viewErr == nil && latest < id {
+		return refused(err)
+	}
+	_ = c.s.breakDown(fmt.Errorf("syncing: %w", err))
+	return fmt.Errorf("syncing %s, whose last changes may be lost: %w", c.s.path, err)
+}
+
+// refused turns an error of bbolt after which nothing was written into one of the
+// contract.
+func refused(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case noRoom(err):
+		return fmt.Errorf("%w: %w", store.ErrFull, err)
+	}
+	return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+}
+
+func noRoom(err error) bool {
+	if errors.Is(err, bolterrors.ErrMaxSizeReached) {
+		return true
+	}
+	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
+		// bbolt formats the error of growing the file with %s.
+		if errors.Is(err, errno) || strings.HasSuffix(err.Error(), errno.Error()) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,125 @@
+package boltstore
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+)
+
+// A record is the changing part of an intent. In front of its JSON stands a head
+// of fixed size with what has to be known to accept a change, so that the one
+// goroutine that writes never parses JSON:
+//
+//	format 1 | indexed 1 | granted 8 | epoch 8 | seq 8 | JSON of latest
+type record struct {
+	indexed bool   // the job index was given this intent once
+	granted uint64 // the run of the store that last granted it by a write; see claims.go
+	epoch   int64
+	seq     int64
+	latest  []byte
+}
+
+const (
+	recordFormat = 1
+	headSize     = 1 + 1 + 8 + 8 + 8
+)
+
+// latest is what the JSON of a record holds.
+type latest struct {
+	intent.Delivery
+	intent.Latest
+	intent.Polling
+}
+
+var errDamaged = errors.New("damaged record")
+
+func (r *record) encode() []byte {
+	b := make([]byte, 0, headSize+len(r.latest))
+	b = append(b, recordFormat, 0)
+	if r.indexed {
+		b[1] = 1
+	}
+	b = binary.BigEndian.AppendUint64(b, r.granted)
+	b = binary.BigEndian.AppendUint64(b, uint64(r.epoch))
+	b = binary.BigEndian.AppendUint64(b, uint64(r.seq))
+	return append(b, r.latest...)
+}
+
+// parseRecord reads the head. The record's JSON is a part of b, which belongs to
+// the transaction that b was read in.
+func parseRecord(b []byte) (record, error) {
+	if len(b) < headSize || b[0] != recordFormat {
+		return record{}, errDamaged
+	}
+	return record{
+		indexed: b[1] == 1,
+		granted: binary.BigEndian.Uint64(b[2:]),
+		epoch:   int64(binary.BigEndian.Uint64(b[10:])),
+		seq:     int64(binary.BigEndian.Uint64(b[18:])),
+		latest:  b[headSize:],
+	}, nil
+}
+
+// encodeLatest returns the JSON of a record.
+func encodeLatest(in *intent.Intent) ([]byte, error) {
+	b, err := json.Marshal(latest{in.Delivery, in.Latest, in.Polling})
+	if err != nil {
+		return nil, fmt.Errorf("encoding intent %s: %w", in.ID, err)
+	}
+	return b, nil
+}
+
+// encodeOrigin returns the JSON of what never changes. The request is kept apart.
+func encodeOrigin(in *intent.Intent) ([]byte, error) {
+	origin := in.Origin
+	origin.Request = nil
+	b, err := json.Marshal(origin)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the origin of intent %s: %w", in.ID, err)
+	}
+	return b, nil
+}
+
+// decodeScope reads no more of an origin than the scope.
+func decodeScope(id intent.ID, origin []byte) (string, error) {
+	var o struct {
+		Scope string `json:"scope"`
+	}
+	if err := json.Unmarshal(origin, &o); err != nil {
+		return "", fmt.Errorf("decoding the origin of intent %s: %w", id, err)
+	}
+	return o.Scope, nil
+}
+
+// decodeIntent puts the parts of an intent together. The answer shares no memory
+// with them.
+func decodeIntent(id intent.ID, origin, request, latestJSON []byte) (intent.Intent, error) {
+	in := intent.Intent{ID: id}
+	if err := json.Unmarshal(origin, &in.Origin); err != nil {
+		return intent.Intent{}, fmt.Errorf("decoding the origin of intent %s: %w", id, err)
+	}
+	var l latest
+	if err := json.Unmarshal(latestJSON, &l); err != nil {
+		return intent.Intent{}, fmt.Errorf("decoding intent %s: %w", id, err)
+	}
+	in.Request = bytes.Clone(request)
+	in.Delivery, in.Latest, in.Polling = l.Delivery, l.Latest, l.Polling
+	return in, nil
+}
+
+// encodeEvents returns the JSON of each event.
+func encodeEvents(events []intent.Event) ([][]byte, error) {
+	encoded := make([][]byte, len(events))
+	for i := range events {
+		b, err := json.Marshal(&events[i])
+		if err != nil {
+			return nil, fmt.Errorf("encoding event %d of intent %s: %w", events[i].Seq, events[i].IntentID, err)
+		}
+		encoded[i] = b
+	}
+	return encoded, nil
+}

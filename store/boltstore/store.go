@@ -1,0 +1,162 @@
+// Package boltstore keeps intents in one file, with bbolt: the default store. Only
+// this package imports bbolt.
+//
+// All changes go through one goroutine, the committer, which takes what waits as
+// one group into one transaction: a write answers after the sync of its group. Reads
+// are short transactions of their own; nothing is kept in memory but what has been
+// released, so that the number of running intents costs no memory.
+//
+// # What can go wrong with the file
+//
+//   - There is no room: changes answer [store.ErrFull], reads go on, and each
+//     further change tries again.
+//   - It cannot be written or synced: [store.ErrUnavailable], the same otherwise.
+//   - It turns out to be damaged, or the sync that makes a group count fails: the
+//     store breaks down. It logs that and answers ErrUnavailable to everything
+//     until it is opened anew.
+//   - It is damaged, too new, no store of ours, or open elsewhere when it is to be
+//     opened: Open says so. It never begins a new file in place of one that is there.
+package boltstore
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/store"
+)
+
+// Options of [Open]. The zero value is good.
+type Options struct {
+	Timeout time.Duration // how long to wait for another process to let go of the file; 0 for 1 s
+	Logger  *slog.Logger  // nil for silence
+}
+
+// Store is a [store.Store] in a file. Make it with [Open].
+type Store struct {
+	path      string
+	log       *slog.Logger
+	db        *bbolt.DB
+	file      *os.File // the db's own; to let go of its lock where the db cannot
+	run       uint64   // names this run of the store, among all
+	board     store.Board
+	claims    claims
+	committer *committer
+
+	breakdown atomic.Pointer[error]
+	closed    atomic.Bool
+	stuck     atomic.Bool // a transaction could not be ended; to close the db would block
+	closing   sync.Once
+	closeErr  error
+}
+
+var _ store.Store = (*Store)(nil)
+
+var errClosed = fmt.Errorf("%w: it is closed", store.ErrUnavailable)
+
+// Open opens the store at path and makes it if there is none. The directory of the
+// file is made too, for nobody but this user.
+func Open(path string, o Options) (*Store, error) {
+	s := &Store{
+		path:   path,
+		log:    cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
+		run:    rand.Uint64(),
+		claims: newClaims(),
+	}
+	if err := s.open(cmp.Or(o.Timeout, time.Second)); err != nil {
+		return nil, fmt.Errorf("opening the store %s: %w", path, err)
+	}
+	s.committer = newCommitter(s)
+	go s.committer.run() // until Close
+	return s, nil
+}
+
+// Close is the method of [store.Store].
+func (s *Store) Close() error {
+	s.closing.Do(func() {
+		s.closed.Store(true)
+		s.committer.stop()
+		s.closeErr = s.close()
+	})
+	return s.closeErr
+}
+
+// view reads from one snapshot. f copies out what it needs: what it was handed is
+// gone afterwards.
+func (s *Store) view(ctx context.Context, f func(*txn) error) (err error) {
+	if err := s.usable(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = s.breakDown(fmt.Errorf("bbolt panicked: %v", p))
+		}
+	}()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // a page that cannot be read is a fault
+	tx, err := s.db.Begin(false)
+	if err != nil {
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, err) // it is closed
+	}
+	defer func() { _ = tx.Rollback() }() // cannot fail on an open transaction
+	return f(open(tx))
+}
+
+// usable says why a call cannot go on.
+func (s *Store) usable(ctx context.Context) error {
+	if s.closed.Load() {
+		return errClosed
+	}
+	return cmp.Or(s.broken(), ctx.Err())
+}
+
+// broken returns the error of a store that broke down.
+func (s *Store) broken() error {
+	if err := s.breakdown.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// breakDown ends the store's work after a failure it cannot go on from.
+func (s *Store) breakDown(cause error) error {
+	err := fmt.Errorf("%w: %s broke down: %w", store.ErrUnavailable, s.path, cause)
+	if s.breakdown.CompareAndSwap(nil, &err) {
+		s.log.Error("store broke down; it has to be opened anew", "path", s.path, "err", cause)
+	}
+	return s.broken()
+}
+
+// abandon ends the transaction that a panic interrupted.
+func (s *Store) abandon(tx *bbolt.Tx) {
+	defer func() {
+		if recover() != nil {
+			s.stuck.Store(true)
+		}
+	}()
+	if tx != nil {
+		_ = tx.Rollback() // an error says that it has ended already
+	}
+}
+
+// Watch is the method of [store.Signaler]. Whoever holds the intent is in this
+// process and listening, so there is nothing to keep.
+func (s *Store) Watch(ctx context.Context, id intent.ID, until time.Time) error {
+	if err := s.usable(ctx); err != nil {
+		return err
+	}
+	s.board.Post(store.Signal{ID: id, Kind: store.Watched, Until: until})
+	return nil
+}
+
+// Listen is the method of [store.Signaler].
+func (s *Store) Listen(f func(store.Signal)) (stop func()) { return s.board.Listen(f) }

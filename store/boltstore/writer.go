@@ -1,0 +1,194 @@
+package boltstore
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/store"
+)
+
+// Reserve is the method of [store.Writer].
+func (s *Store) Reserve(ctx context.Context, in intent.Intent) (store.Held, error) {
+	if !in.Reserved() {
+		return store.Held{}, store.ErrConflict
+	}
+	return s.insert(ctx, in, nil)
+}
+
+// Create is the method of [store.Writer].
+func (s *Store) Create(ctx context.Context, in intent.Intent, events []intent.Event) (store.Held, error) {
+	if !store.Begins(&in, events) {
+		return store.Held{}, store.ErrConflict
+	}
+	return s.insert(ctx, in, events)
+}
+
+func (s *Store) insert(ctx context.Context, in intent.Intent, events []intent.Event) (store.Held, error) {
+	e, err := encodeEntry(&in, 0, events)
+	if err != nil {
+		return store.Held{}, err
+	}
+	origin, err := encodeOrigin(&in)
+	if err != nil {
+		return store.Held{}, err
+	}
+	if in.StatusURL != "" {
+		e.job = jobKey(store.KeyOf(&in))
+	}
+	const firstEpoch = 1
+	err = s.committer.do(ctx, &op{
+		size:    len(origin) + len(in.Request) + e.size(),
+		signals: e.signals(),
+		apply: func(t *txn) error {
+			if t.origin.Get(in.ID[:]) != nil {
+				return store.ErrExists
+			}
+			t.put(t.origin, in.ID[:], origin)
+			if len(in.Request) > 0 {
+				t.put(t.request, in.ID[:], bytes.Clone(in.Request))
+			}
+			e.put(t, record{granted: s.run, epoch: firstEpoch})
+			return nil
+		},
+	})
+	if err != nil {
+		return store.Held{}, err
+	}
+	stored, err := decodeIntent(in.ID, origin, in.Request, e.latest)
+	if err != nil {
+		return store.Held{}, err
+	}
+	return store.Held{Lease: store.Lease{ID: in.ID, Epoch: firstEpoch}, Intent: stored}, nil
+}
+
+// Append is the method of [store.Writer].
+func (s *Store) Append(ctx context.Context, c store.Change) error {
+	if !c.Follows() {
+		return store.ErrConflict
+	}
+	e, err := encodeEntry(&c.Intent, c.After, c.Events)
+	if err != nil {
+		return err
+	}
+	return s.committer.do(ctx, &op{
+		size:    e.size(),
+		signals: e.signals(),
+		apply:   func(t *txn) error { return s.change(t, e, c.Epoch) },
+	})
+}
+
+// change stores e if it follows what is stored. A repeat changes nothing.
+func (s *Store) change(t *txn, e *entry, epoch int64) error {
+	before, _, err := t.find(e.in.ID)
+	if err != nil {
+		return err
+	}
+	if before.epoch == epoch && e.stored(t) {
+		return nil
+	}
+	if before, err = s.check(t, store.Lease{ID: e.in.ID, Epoch: epoch}); err != nil {
+		return err
+	}
+	if before.seq != e.after {
+		return store.ErrConflict
+	}
+	if !before.indexed && e.in.StatusURL != "" {
+		scope, err := decodeScope(e.in.ID, t.origin.Get(e.in.ID[:]))
+		if err != nil {
+			return err
+		}
+		e.job = jobKey(store.JobKey{Scope: scope, StatusURL: e.in.StatusURL})
+	}
+	e.put(t, before)
+	return nil
+}
+
+// Drop is the method of [store.Writer].
+func (s *Store) Drop(ctx context.Context, id intent.ID, epoch int64) error {
+	return s.committer.do(ctx, &op{
+		apply: func(t *txn) error {
+			r, err := s.check(t, store.Lease{ID: id, Epoch: epoch})
+			switch {
+			case err != nil:
+				return err
+			case r.seq > 0:
+				return store.ErrConflict
+			}
+			t.remove(t.active, id[:])
+			t.remove(t.origin, id[:])
+			t.remove(t.request, id[:])
+			return nil
+		},
+	})
+}
+
+// An entry is a state of an intent and the events that led there, encoded by the
+// caller so that the committer does not have to.
+type entry struct {
+	in     *intent.Intent
+	after  int64
+	latest []byte
+	events [][]byte
+	job    []byte // the key that shall lead to the intent from now on; nil for no change
+}
+
+func encodeEntry(in *intent.Intent, after int64, events []intent.Event) (*entry, error) {
+	latest, err := encodeLatest(in)
+	if err != nil {
+		return nil, err
+	}
+	encoded, err := encodeEvents(events)
+	if err != nil {
+		return nil, err
+	}
+	return &entry{in: in, after: after, latest: latest, events: encoded}, nil
+}
+
+// put stores the entry in place of the record before. What is terminal moves to
+// the ended intents, in whose order of removal it gets a place.
+func (e *entry) put(t *txn, before record) {
+	id := e.in.ID
+	r := before
+	r.seq, r.latest = e.in.Seq, e.latest
+	if e.job != nil {
+		r.indexed = true
+		t.put(t.job, e.job, id[:])
+	}
+	for i, event := range e.events {
+		t.put(t.events, eventKey(id, e.after+int64(i)+1), event)
+	}
+	if !e.in.Status.Terminal() {
+		t.put(t.active, id[:], r.encode())
+		return
+	}
+	t.remove(t.active, id[:])
+	t.put(t.done, id[:], r.encode())
+	t.put(t.expiry, expiryKey(e.in.Expires, id), nil)
+}
+
+// stored reports whether the events of the entry are there already, unchanged.
+func (e *entry) stored(t *txn) bool {
+	for i, event := range e.events {
+		if !bytes.Equal(event, t.events.Get(eventKey(e.in.ID, e.after+int64(i)+1))) {
+			return false
+		}
+	}
+	return len(e.events) > 0
+}
+
+func (e *entry) size() int {
+	size := headSize + len(e.latest)
+	for _, event := range e.events {
+		size += len(event)
+	}
+	return size
+}
+
+// signals returns whose signal the entry is worth.
+func (e *entry) signals() intent.ID {
+	if len(e.events) == 0 {
+		return intent.ID{}
+	}
+	return e.in.ID
+}

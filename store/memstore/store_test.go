@@ -1,0 +1,21 @@
+package memstore_test
+
+import (
+	"testing"
+	"testing/synctest"
+
+	"github.com/caddy-intents/caddy-intents/store"
+	"github.com/caddy-intents/caddy-intents/store/memstore"
+	"github.com/caddy-intents/caddy-intents/store/storetest"
+)
+
+func TestStoreKeepsTheContract(t *testing.T) {
+	storetest.Run(t, func(*testing.T) store.Store { return memstore.New() })
+}
+
+func TestStoreWorksInABubble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New()
+		storetest.Live(t, s)
+	})
+}

@@ -1,0 +1,114 @@
+package memstore
+
+import (
+	"context"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/store"
+)
+
+// Reserve is the method of [store.Writer].
+func (s *Store) Reserve(ctx context.Context, in intent.Intent) (store.Held, error) {
+	if !in.Reserved() {
+		return store.Held{}, store.ErrConflict
+	}
+	return s.insert(ctx, in, nil)
+}
+
+// Create is the method of [store.Writer].
+func (s *Store) Create(ctx context.Context, in intent.Intent, events []intent.Event) (store.Held, error) {
+	if !store.Begins(&in, events) {
+		return store.Held{}, store.ErrConflict
+	}
+	return s.insert(ctx, in, events)
+}
+
+func (s *Store) insert(ctx context.Context, in intent.Intent, events []intent.Event) (store.Held, error) {
+	body, encoded, err := encode(&in, events)
+	if err != nil {
+		return store.Held{}, err
+	}
+	held, err := s.add(ctx, &in, body, encoded)
+	if err == nil && len(events) > 0 {
+		s.board.Post(store.Signal{ID: in.ID, Kind: store.Appended})
+	}
+	return held, err
+}
+
+func (s *Store) add(ctx context.Context, in *intent.Intent, body []byte, events [][]byte) (store.Held, error) {
+	if err := s.lock(ctx); err != nil {
+		return store.Held{}, err
+	}
+	defer s.mu.Unlock()
+	if s.records[in.ID] != nil {
+		return store.Held{}, store.ErrExists
+	}
+	r := &record{epoch: 1, held: true}
+	s.records[in.ID] = r
+	s.set(r, in, body, events)
+	return r.grant(in.ID)
+}
+
+// Append is the method of [store.Writer].
+func (s *Store) Append(ctx context.Context, c store.Change) error {
+	if !c.Follows() {
+		return store.ErrConflict
+	}
+	changed, err := s.change(ctx, &c)
+	if err != nil {
+		return err
+	}
+	if changed && len(c.Events) > 0 {
+		s.board.Post(store.Signal{ID: c.Intent.ID, Kind: store.Appended})
+	}
+	return nil
+}
+
+// change stores c and reports whether it was not stored before.
+func (s *Store) change(ctx context.Context, c *store.Change) (changed bool, err error) {
+	if err := s.lock(ctx); err != nil {
+		return false, err
+	}
+	defer s.mu.Unlock()
+	r := s.records[c.Intent.ID]
+	if r == nil {
+		return false, store.ErrNotFound
+	}
+	before, err := decode[intent.Intent](r.body)
+	if err != nil {
+		return false, err
+	}
+	c.Intent.Origin = before.Origin
+	body, events, err := encode(&c.Intent, c.Events)
+	if err != nil {
+		return false, err
+	}
+	if r.epoch == c.Epoch && r.stored(c.After, events) {
+		return false, nil // a repeat
+	}
+	if r, err = s.held(store.Lease{ID: c.Intent.ID, Epoch: c.Epoch}); err != nil {
+		return false, err
+	}
+	if r.seq() != c.After {
+		return false, store.ErrConflict
+	}
+	s.set(r, &c.Intent, body, events)
+	return true, nil
+}
+
+// Drop is the method of [store.Writer].
+func (s *Store) Drop(ctx context.Context, id intent.ID, epoch int64) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	r, err := s.held(store.Lease{ID: id, Epoch: epoch})
+	if err != nil {
+		return err
+	}
+	if r.seq() > 0 {
+		return store.ErrConflict
+	}
+	s.remove(id, r)
+	return nil
+}
