@@ -1,0 +1,285 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/store"
+)
+
+// ErrStopping is the cause of contexts that end because the engine does.
+var ErrStopping = errors.New("engine is stopping")
+
+// An Engine follows the intents of one store. Make one with [New], then Start it;
+// Stop joins all it has started. It may be used before Start: what is submitted
+// then is followed from Start on.
+type Engine struct {
+	store store.Store
+	begun time.Time // what moments count from
+
+	settings atomic.Pointer[Generation]
+	told     told
+
+	ctx     context.Context // ends with Stop; the cause is ErrStopping
+	cancel  context.CancelCauseFunc
+	loops   sync.WaitGroup // schedule, claim, retain
+	running sync.WaitGroup // polls
+	wake    chan struct{}  // capacity 1: the heap has a new first entry; full means that the schedule will look anyway
+	deaf    func()         // ends listening to the store
+
+	mu          sync.Mutex
+	generations []*Generation
+	queue       heap
+	holds       map[intent.ID]*held
+	names       map[JobName]*JobName
+	lanes       map[string]*lane
+	parked      map[*held]struct{}   // their job is in no config; in the heap for their deadline only
+	early       map[intent.ID]moment // watched before held: an observer can be faster than the submit that it follows
+}
+
+// New returns an engine for the intents in s. It does nothing yet.
+func New(s store.Store) *Engine {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	e := &Engine{
+		store:  s,
+		begun:  time.Now(),
+		ctx:    ctx,
+		cancel: cancel,
+		wake:   make(chan struct{}, 1),
+		holds:  make(map[intent.ID]*held),
+		names:  make(map[JobName]*JobName),
+		lanes:  make(map[string]*lane),
+		parked: make(map[*held]struct{}),
+		early:  make(map[intent.ID]moment),
+	}
+	e.settings.Store(noSettings)
+	e.deaf = s.Listen(e.hear)
+	return e
+}
+
+// Start begins to work on what the store holds. It returns at once; intents of an
+// earlier life are taken over in the background.
+func (e *Engine) Start() {
+	e.loops.Go(e.claim)
+	e.loops.Go(e.schedule)
+	e.loops.Go(e.retain)
+}
+
+// Stop ends all polling and waits for it. What was under way is asked again by
+// whoever holds the intents next. It may be called more than once, and without
+// Start.
+func (e *Engine) Stop() {
+	e.cancel(ErrStopping)
+	e.deaf()
+	e.loops.Wait()
+	e.running.Wait()
+}
+
+// schedule sleeps until the first entry of the heap is due and starts what is.
+// Start starts it, Stop ends it.
+func (e *Engine) schedule() {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		timer.Reset(e.startDue())
+		select {
+		case <-timer.C:
+		case <-e.wake:
+		case <-e.ctx.Done():
+			return
+		}
+	}
+}
+
+// startDue starts every step that is due and returns how long nothing else is.
+func (e *Engine) startDue() time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := e.now()
+	for e.queue.next() <= now {
+		if e.ctx.Err() != nil {
+			break
+		}
+		e.begin(e.queue.pop(), now)
+	}
+	return min(e.queue.next().sub(now), time.Hour)
+}
+
+// begin starts the step that h is due for. The caller holds e.mu.
+func (e *Engine) begin(h *held, now moment) {
+	job := e.settings.Load().Jobs[*h.name]
+	switch {
+	case now >= h.deadline && (job == nil || !job.CancelAtDeadline):
+		h.busy = true
+		e.running.Go(func() { e.expire(h) })
+	case job == nil:
+		e.park(h)
+	default:
+		e.enter(h, job.Backend)
+	}
+}
+
+// park leaves h alone until its deadline or the next change of settings. The
+// caller holds e.mu.
+func (e *Engine) park(h *held) {
+	g := e.settings.Load()
+	if g != noSettings && e.told.first("gone", h.name.Scope, h.name.Name) {
+		g.Logger.Warn("intents of a job that the config does not have wait for their deadline",
+			"scope", h.name.Scope, "job", h.name.Name)
+	}
+	e.parked[h] = struct{}{}
+	e.queue.set(h, h.deadline)
+}
+
+// parkedUntil is never for an intent that is polled.
+func (e *Engine) parkedUntil(h *held) moment {
+	if _, ok := e.parked[h]; ok {
+		return h.deadline
+	}
+	return never
+}
+
+// hear takes the store's signals. It is called by the store and returns at once.
+func (e *Engine) hear(s store.Signal) {
+	if s.Kind != store.Watched {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	until := e.at(s.Until)
+	h, ok := e.holds[s.ID]
+	if !ok {
+		e.rememberEarly(s.ID, until)
+		return
+	}
+	e.watch(h, until)
+}
+
+// watch notes that somebody follows h, and pulls the next poll forward to what it
+// would be had they always. The caller holds e.mu.
+func (e *Engine) watch(h *held, until moment) {
+	now := e.now()
+	first := h.watched <= now
+	h.watched = max(h.watched, until)
+	job := e.settings.Load().Jobs[*h.name]
+	if !first || job == nil || h.busy || h.ticket || h.failures > 0 || h.polled == never {
+		return
+	}
+	if due := max(h.polled.add(job.Pace.watched()), now); due < e.queue.slots[h.place].at {
+		e.plan(h, due)
+	}
+}
+
+// maxEarly bounds what is remembered of watchers of intents that are not held
+// (yet): an id that does not exist must not cost memory for ever.
+const maxEarly = 4096
+
+func (e *Engine) rememberEarly(id intent.ID, until moment) {
+	if len(e.early) >= maxEarly {
+		clear(e.early)
+	}
+	e.early[id] = until
+}
+
+func (e *Engine) wakeLocked() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (e *Engine) now() moment { return moment(time.Since(e.begun)) }
+
+// at turns a time of the wall clock into a moment, once: from then on the
+// engine's own clock counts.
+func (e *Engine) at(t time.Time) moment {
+	if t.IsZero() {
+		return 0
+	}
+	return e.now().add(time.Until(t.Round(0)))
+}
+
+func (e *Engine) wall(m moment) time.Time {
+	if m == never {
+		return time.Time{}
+	}
+	return time.Now().Add(m.sub(e.now()))
+}
+
+// claimBatch bounds how many intents are in memory while they are taken over.
+const claimBatch = 1000
+
+// claim takes over what the store holds from an earlier life. Start starts it; it
+// ends when there is nothing more, or with Stop.
+func (e *Engine) claim() {
+	for e.ctx.Err() == nil {
+		batch, err := e.store.Claim(e.ctx, claimBatch)
+		if err != nil {
+			e.log().Error("claiming intents", "err", err)
+			if !e.sleep(claimRetry) {
+				return
+			}
+			continue
+		}
+		for i := range batch {
+			e.resume(&batch[i])
+		}
+		if len(batch) < claimBatch {
+			return
+		}
+	}
+}
+
+const claimRetry = 5 * time.Second
+
+// resume goes on with a claimed intent. What came due while nobody worked is
+// spread over one interval, so that a start does not hammer the backend.
+func (e *Engine) resume(h *store.Held) {
+	if h.Intent.Reserved() {
+		e.endUncertain(h)
+		return
+	}
+	due := e.at(h.Intent.Due)
+	if now := e.now(); due < now {
+		pace := DefaultPace
+		if job := e.settings.Load().Jobs[JobName{h.Intent.Scope, h.Intent.Job}]; job != nil {
+			pace = job.Pace
+		}
+		due = now.add(spread(pace.Interval))
+	}
+	e.hold(h.Lease, &h.Intent, due)
+}
+
+// endUncertain ends a reservation whose maker is gone: whether the backend has the
+// request cannot be known.
+func (e *Engine) endUncertain(h *store.Held) {
+	in, events := h.Intent.Begin(time.Now())
+	in, last := in.End(intent.Failed, intent.Details{Error: &intent.Error{
+		Code:     intent.CodeSubmitUncertain,
+		Message:  "the gateway stopped between sending the request and reading the answer; the backend may have the job or not",
+		Category: intent.ByGateway,
+	}}, time.Now())
+	in.Expires = time.Now().Add(e.settings.Load().Retention)
+	change := store.Change{Intent: in, Epoch: h.Epoch, Events: append(events, last...)}
+	if err := e.store.Append(e.ctx, change); err != nil {
+		e.log().Error("ending a submit of unknown outcome", "intent", in.ID, "err", err)
+		return
+	}
+	e.reportEnd(&in)
+}
+
+// sleep waits for d, or returns false because the engine stops.
+func (e *Engine) sleep(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-e.ctx.Done():
+		return false
+	}
+}

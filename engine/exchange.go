@@ -1,0 +1,207 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+
+	"github.com/caddy-intents/caddy-intents/adapter"
+	"github.com/caddy-intents/caddy-intents/store"
+)
+
+// An exchange is one submit on its way: the ResponseWriter that the transport
+// writes the backend's answer to. An answer that may name a job is held back until
+// it is whole (or too long to be read) and the intent is stored; everything else
+// passes at once.
+type exchange struct {
+	engine      *Engine
+	w           http.ResponseWriter
+	ctx         context.Context
+	submission  Submission
+	host, path  string
+	capture     *capture    // nil if no expression reads the request
+	reservation *store.Held // nil if nothing was written ahead
+	before      http.Header // what handlers before us have set
+
+	code    int
+	held    []byte // the body as long as it is held back
+	passing bool   // the head has gone to the client
+	done    bool   // the client is answered otherwise; what comes is read and dropped
+}
+
+// maxHeld is up to where an answer is held back and can be read, in bytes.
+const maxHeld = 1 << 20
+
+func (x *exchange) Header() http.Header { return x.w.Header() }
+
+func (x *exchange) WriteHeader(code int) {
+	switch {
+	case code < 200 && code != http.StatusSwitchingProtocols:
+		x.w.WriteHeader(code)
+	case x.code != 0:
+	default:
+		x.code = code
+		if !x.mayNameJob() {
+			x.pass()
+		}
+	}
+}
+
+func (x *exchange) Write(p []byte) (int, error) {
+	if x.code == 0 {
+		x.WriteHeader(http.StatusOK)
+	}
+	switch {
+	case x.done:
+		return len(p), nil
+	case x.passing:
+		return x.w.Write(p)
+	case len(x.held)+len(p) <= maxHeld:
+		x.held = append(x.held, p...)
+		return len(p), nil
+	}
+	x.held = append(x.held, p...)
+	x.decide(true)
+	return len(p), nil
+}
+
+// FlushError passes a flush on as soon as there is something to flush.
+func (x *exchange) FlushError() error {
+	if !x.passing {
+		return nil
+	}
+	return http.NewResponseController(x.w).Flush()
+}
+
+// Unwrap lets a transport reach deadlines and take over the connection.
+func (x *exchange) Unwrap() http.ResponseWriter { return x.w }
+
+// mayNameJob tells from the head whether the answer has to be read before it is
+// passed on.
+func (x *exchange) mayNameJob() bool {
+	media, _, _ := mime.ParseMediaType(x.Header().Get("Content-Type"))
+	return media != "text/event-stream" &&
+		x.submission.Job.Adapter.MayNameJob(adapter.Answer{Code: x.code, Header: x.Header()})
+}
+
+// pass sends the head and what was held back.
+func (x *exchange) pass() {
+	x.passing = true
+	x.w.WriteHeader(x.code)
+	if len(x.held) > 0 {
+		// The client may have left. The backend's answer counts all the same.
+		_, _ = x.w.Write(x.held)
+		x.held = nil
+	}
+}
+
+// decide reads the answer, stores the intent if it names a job, and answers the
+// client. Cut says that the body is not whole.
+func (x *exchange) decide(cut bool) {
+	answer := adapter.Answer{Code: x.code, Header: x.Header(), Body: x.held, Cut: cut}
+	request, _ := x.capture.whole()
+	reading, err := x.submission.Job.Adapter.ReadSubmit(adapter.Submitted{
+		Params: x.submission.Params,
+		Body:   request,
+		Host:   x.host,
+		Scheme: x.submission.Scheme,
+		Path:   x.path,
+	}, answer)
+	if err != nil {
+		x.warnNoJob(err)
+		x.unreserve()
+		x.pass()
+		return
+	}
+	x.warnInferred(reading)
+	in, err := x.open(reading)
+	if err != nil {
+		x.engine.log().Error("storing an intent", "job", x.submission.Job.Name, "err", err)
+		x.Header().Set("Intent-Status", "unavailable")
+		x.pass()
+		return
+	}
+	x.respond(&in, cut)
+}
+
+// finish completes the exchange when the transport is through with it.
+func (x *exchange) finish(err error) error {
+	if err != nil && x.code == 0 {
+		x.unreserve()
+		return err
+	}
+	if x.code == 0 {
+		x.WriteHeader(http.StatusOK) // a handler that writes nothing answers 200
+	}
+	if !x.passing && !x.done {
+		x.decide(err != nil)
+	}
+	x.unreserve()
+	if err != nil && !x.done {
+		panic(http.ErrAbortHandler) // the client must not take half an answer for a whole one
+	}
+	return nil
+}
+
+func (x *exchange) warnNoJob(err error) {
+	job := x.submission.Job
+	var none *adapter.NoJobError
+	switch {
+	case !errors.As(err, &none):
+		x.engine.log().Warn("reading the answer to a submit", "job", job.Name, "err", err)
+	case x.engine.told.first("no job", job.Scope, job.Name, none.Error()):
+		x.engine.log().Warn("the answer to a submit names no job; there is no intent",
+			"job", job.Name, "code", x.code, "keys", none.Keys, "err", none,
+			"add", "job_id <expression>, for example job_id body.id")
+	}
+}
+
+func (x *exchange) warnInferred(r adapter.SubmitReading) {
+	job := x.submission.Job
+	if r.Refused != "" && x.engine.told.first("refused", job.Scope, job.Name) {
+		x.engine.log().Warn("the backend names a status URL elsewhere; the job's status template is used",
+			"job", job.Name, "url", r.Refused, "add", "allow_host <host>")
+	}
+	if len(r.Pin) > 0 && x.engine.told.first("inferred", job.Scope, job.Name) {
+		x.engine.log().Info("the job API was recognized; these lines would pin what was inferred",
+			"job", job.Name, "lines", r.Pin)
+	}
+}
+
+// A capture keeps a copy of a body while it streams through, as long as it fits.
+type capture struct {
+	body io.ReadCloser
+	room int64
+	kept bytes.Buffer
+	long bool
+	end  bool
+}
+
+func (c *capture) Read(p []byte) (int, error) {
+	n, err := c.body.Read(p)
+	switch {
+	case c.long:
+	case int64(c.kept.Len()+n) > c.room:
+		c.long = true
+		c.kept = bytes.Buffer{}
+	default:
+		c.kept.Write(p[:n])
+	}
+	if errors.Is(err, io.EOF) {
+		c.end = true
+	}
+	return n, err
+}
+
+func (c *capture) Close() error { return c.body.Close() }
+
+// whole returns the body if all of it was seen and fitted.
+func (c *capture) whole() ([]byte, bool) {
+	if c == nil || c.long || !c.end {
+		return nil, false
+	}
+	return c.kept.Bytes(), true
+}

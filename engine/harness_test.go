@@ -1,0 +1,277 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-intents/caddy-intents/adapter"
+	"github.com/caddy-intents/caddy-intents/engine"
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/legacytest"
+	"github.com/caddy-intents/caddy-intents/store"
+	"github.com/caddy-intents/caddy-intents/store/memstore"
+)
+
+// A tester is an engine on a memory store, in front of a scripted backend, in
+// virtual time. Its verbs wait until everything has come to rest.
+type tester struct {
+	t       *testing.T
+	backend *legacytest.Backend
+	store   *moodyStore
+	engine  *engine.Engine
+	job     *engine.Job
+	log     *logLines
+	retire  func()
+}
+
+// inBubble runs a test in virtual time with an engine that is started. Configure
+// changes the job before it is used.
+func inBubble(t *testing.T, test func(t *testing.T, et *tester), configure ...func(*engine.Job, *adapter.Spec)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		et := newTester(t, configure...)
+		et.engine.Start()
+		defer func() { et.engine.Stop() }() // also after a failure, or the bubble reports its goroutines instead
+		test(t, et)
+	})
+}
+
+func newTester(t *testing.T, configure ...func(*engine.Job, *adapter.Spec)) *tester {
+	et := &tester{t: t, backend: legacytest.New(), store: &moodyStore{Store: memstore.New()}, log: new(logLines)}
+	et.engine = engine.New(et.store)
+	et.reload(configure...)
+	return et
+}
+
+// reload applies new settings and takes the old ones back, as a config reload does.
+func (et *tester) reload(configure ...func(*engine.Job, *adapter.Spec)) {
+	et.t.Helper()
+	spec := adapter.Spec{
+		Submit: adapter.Route{Method: "POST", Path: "/reports/generate"},
+		Status: &adapter.Endpoint{Target: "/reports/status/{job_id}"},
+		Cancel: &adapter.Endpoint{Target: "/reports/status/{job_id}"},
+	}
+	job := &engine.Job{
+		JobName:  engine.JobName{Scope: "default", Name: "report"},
+		Backend:  &engine.Backend{Name: "default", Transport: et.backend, InFlight: engine.DefaultInFlight, Rate: engine.DefaultRate},
+		Pace:     engine.DefaultPace,
+		Deadline: 24 * time.Hour,
+		Respond:  engine.RespondMerge,
+		MaxBody:  1 << 20,
+	}
+	for _, c := range configure {
+		c(job, &spec)
+	}
+	var err error
+	job.Adapter, err = adapter.Compile(spec, adapter.Options{})
+	require.NoError(et.t, err)
+	et.job = job
+	et.use(job)
+}
+
+func (et *tester) use(jobs ...*engine.Job) {
+	g := &engine.Generation{
+		Jobs:      make(map[engine.JobName]*engine.Job),
+		Retention: engine.DefaultRetention,
+		Logger:    slog.New(slog.NewTextHandler(et.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	for _, j := range jobs {
+		g.Jobs[j.JobName] = j
+	}
+	old := et.retire
+	et.retire = et.engine.Use(g)
+	if old != nil {
+		old()
+	}
+	synctest.Wait()
+}
+
+// restart kills the engine and starts another one on what the store holds.
+func (et *tester) restart() {
+	reopened := et.store.Store.(*memstore.Store).Reopen()
+	et.engine.Stop()
+	et.store = &moodyStore{Store: reopened}
+	et.engine = engine.New(et.store)
+	et.retire = nil
+	et.use(et.job)
+	et.engine.Start()
+	synctest.Wait()
+}
+
+// post submits a job as a client would.
+func (et *tester) post(edit ...func(*http.Request)) *httptest.ResponseRecorder {
+	et.t.Helper()
+	w, err := et.tryPost(edit...)
+	require.NoError(et.t, err)
+	return w
+}
+
+func (et *tester) tryPost(edit ...func(*http.Request)) (*httptest.ResponseRecorder, error) {
+	r := httptest.NewRequest("POST", "/reports/generate", strings.NewReader(`{"kind":"annual"}`))
+	for _, e := range edit {
+		e(r)
+	}
+	w := httptest.NewRecorder()
+	err := et.engine.Submit(w, r, engine.Submission{
+		Job:    et.job,
+		Scheme: "https",
+		Client: "203.0.113.7",
+		Base:   "/v1/intents",
+		Present: func(w http.ResponseWriter, in *intent.Intent) {
+			w.WriteHeader(http.StatusAccepted)
+			_, _ = w.Write([]byte(`{"presented":"` + in.ID.String() + `"}`))
+		},
+	})
+	synctest.Wait()
+	return w, err
+}
+
+// submit starts a job and returns its intent and the backend's name for it.
+func (et *tester) submit() (intent.ID, string) {
+	et.t.Helper()
+	w := et.post()
+	id, err := intent.ParseID(w.Header().Get("Intent-Id"))
+	require.NoError(et.t, err, "answer %d %s", w.Code, w.Body)
+	return id, et.get(id).JobID
+}
+
+func (et *tester) advance(d time.Duration) {
+	time.Sleep(d) // virtual
+	synctest.Wait()
+}
+
+// watch is an observer with a stream open for so long.
+func (et *tester) watch(id intent.ID, d time.Duration) {
+	et.t.Helper()
+	require.NoError(et.t, et.store.Watch(et.t.Context(), id, time.Now().Add(d)))
+	synctest.Wait()
+}
+
+func (et *tester) get(id intent.ID) intent.Intent {
+	et.t.Helper()
+	in, err := et.store.Store.Get(et.t.Context(), id)
+	require.NoError(et.t, err)
+	return in
+}
+
+func (et *tester) events(id intent.ID) []intent.Event {
+	et.t.Helper()
+	_, events, err := et.store.Store.Events(et.t.Context(), id, 0)
+	require.NoError(et.t, err)
+	return events
+}
+
+// wantEvents compares the statuses of all events, in words: "created submitted".
+func (et *tester) wantEvents(id intent.ID, want string) {
+	et.t.Helper()
+	var got []string
+	for i, e := range et.events(id) {
+		require.EqualValues(et.t, i+1, e.Seq, "seq without a gap")
+		got = append(got, strings.TrimPrefix(string(e.Type), "intent."))
+	}
+	require.Equal(et.t, want, strings.Join(got, " "))
+}
+
+// pollsAt are the moments of the polls of a job, since the bubble's start.
+func (et *tester) pollsAt(jobID string) []time.Duration {
+	var at []time.Duration
+	for _, a := range et.backend.AskedFor("GET", "/reports/status/"+jobID) {
+		at = append(at, a.At.Sub(bubbleStart))
+	}
+	return at
+}
+
+// bubbleStart is when every synctest bubble begins.
+var bubbleStart = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// A moodyStore is a store that can be away, as a whole or for its writes.
+type moodyStore struct {
+	store.Store
+	mu      sync.Mutex
+	failing error
+}
+
+func (s *moodyStore) fails(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failing = err
+}
+
+func (s *moodyStore) mood() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failing
+}
+
+func (s *moodyStore) Reserve(ctx context.Context, in intent.Intent) (store.Held, error) {
+	if err := s.mood(); err != nil {
+		return store.Held{}, err
+	}
+	return s.Store.Reserve(ctx, in)
+}
+
+func (s *moodyStore) Create(ctx context.Context, in intent.Intent, events []intent.Event) (store.Held, error) {
+	if err := s.mood(); err != nil {
+		return store.Held{}, err
+	}
+	return s.Store.Create(ctx, in, events)
+}
+
+func (s *moodyStore) Append(ctx context.Context, c store.Change) error {
+	if err := s.mood(); err != nil {
+		return err
+	}
+	return s.Store.Append(ctx, c)
+}
+
+var errDisk = errors.New("no space left on device")
+
+// logLines keeps what was logged, for tests about being told.
+type logLines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logLines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// with returns the lines that contain a text.
+func (l *logLines) with(text string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var found []string
+	for line := range strings.Lines(l.text.String()) {
+		if strings.Contains(line, text) {
+			found = append(found, strings.TrimSpace(line))
+		}
+	}
+	return found
+}
+
+var filterAll store.Filter
+
+func (et *tester) engineLogger() *slog.Logger { return slog.New(slog.NewTextHandler(et.log, nil)) }
+
+// polls are all status requests so far.
+func (et *tester) polls() []legacytest.Asked {
+	var found []legacytest.Asked
+	for _, a := range et.backend.Asked() {
+		if a.Method == "GET" {
+			found = append(found, a)
+		}
+	}
+	return found
+}

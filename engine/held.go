@@ -1,0 +1,112 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/store"
+)
+
+// A held is what the engine keeps in memory of an intent that it works on. There
+// may be a million of them, so it is small and says nothing that the store knows.
+// Its fields are guarded by Engine.mu, but for those of a poll under way (busy),
+// which belong to that poll.
+type held struct {
+	lease    store.Lease
+	name     *JobName // shared by all intents of a job
+	deadline moment
+	place    int32 // in the heap; -1 if not there
+	failures int32 // polls in a row that brought no reading
+	last     outcome
+	busy     bool // a poll is under way, or waits in its lane
+	ticket   bool // the rate limit has let the next poll pass already
+
+	polled   moment        // start of the last poll; never if there was none
+	floor    moment        // Retry-After: no poll before
+	interval time.Duration // what due was made from, as long as nobody watches
+	watched  moment        // somebody watches until then
+}
+
+// An outcome is how the last poll ended, as far as give_up must know.
+type outcome uint8
+
+const (
+	notPolled outcome = iota
+	answered
+	unreadable
+	unavailable
+)
+
+// hold makes the engine responsible for an intent and plans its next step.
+func (e *Engine) hold(lease store.Lease, in *intent.Intent, due moment) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if old, ok := e.holds[in.ID]; ok {
+		e.forget(old)
+	}
+	h := &held{
+		lease:    lease,
+		name:     e.intern(JobName{in.Scope, in.Job}),
+		deadline: e.at(in.Deadline),
+		place:    -1,
+		polled:   never,
+	}
+	if until, ok := e.early[in.ID]; ok {
+		h.watched = until
+		delete(e.early, in.ID)
+	}
+	e.holds[in.ID] = h
+	e.plan(h, due)
+}
+
+// intern returns the one copy of a job's name.
+func (e *Engine) intern(n JobName) *JobName {
+	if p, ok := e.names[n]; ok {
+		return p
+	}
+	e.names[n] = &n
+	return &n
+}
+
+// plan puts h into the heap for its next step: a poll, or its end. The caller
+// holds e.mu.
+func (e *Engine) plan(h *held, due moment) {
+	e.queue.set(h, min(max(due, h.floor), h.deadline))
+	if e.queue.slots[0].h == h {
+		e.wakeLocked()
+	}
+}
+
+// forget ends responsibility for h. The caller holds e.mu.
+func (e *Engine) forget(h *held) {
+	e.queue.remove(h)
+	delete(e.parked, h)
+	if e.holds[h.lease.ID] == h {
+		delete(e.holds, h.lease.ID)
+	}
+}
+
+func (e *Engine) drop(h *held) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.forget(h)
+}
+
+// Polling tells what is known of the polls of an intent that this engine holds:
+// when the last one began, when the next is planned (zero times if there is
+// none), and how many in a row have brought no reading.
+func (e *Engine) Polling(id intent.ID) (last, next time.Time, failures int, ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	h, ok := e.holds[id]
+	if !ok {
+		return time.Time{}, time.Time{}, 0, false
+	}
+	if h.polled != never {
+		last = e.wall(h.polled)
+	}
+	if h.place >= 0 && e.parkedUntil(h) == never {
+		next = e.wall(e.queue.slots[h.place].at)
+	}
+	return last, next, int(h.failures), true
+}

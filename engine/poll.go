@@ -1,0 +1,250 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/caddy-intents/caddy-intents/adapter"
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/store"
+)
+
+// A step is what a poll came to, as far as the schedule is concerned.
+type step struct {
+	job        *Job
+	started    moment
+	outcome    outcome
+	retryAfter time.Duration // the backend's wish; 0 for none
+	over       bool          // the intent has ended, or is not ours any more
+	again      time.Duration // the store did not take it: try again after this; 0 if it did
+}
+
+// poll asks the backend about h and plans what follows. Its goroutine is joined
+// by Stop.
+func (e *Engine) poll(l *lane, h *held) {
+	s := e.pollOnce(e.ctx, h)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.leave(l)
+	h.busy = false
+	if s.over {
+		e.forget(h)
+		return
+	}
+	e.settle(h, s)
+}
+
+// settle notes the outcome of a poll and plans the next. The caller holds e.mu.
+func (e *Engine) settle(h *held, s step) {
+	now := e.now()
+	if s.again > 0 { // nothing was learnt; what was asked counts against the pace all the same
+		e.plan(h, max(now.add(s.again), s.started.add(DefaultPace.Interval)))
+		return
+	}
+	h.polled = s.started
+	h.floor = now.add(s.retryAfter)
+	if s.retryAfter == 0 {
+		h.floor = 0
+	}
+	h.last = s.outcome
+	if s.outcome == answered {
+		h.failures = 0
+	} else {
+		h.failures++
+	}
+	if s.job == nil { // it went away meanwhile: park
+		e.queue.set(h, now)
+		return
+	}
+	e.plan(h, max(e.due(h, s, now), now))
+}
+
+// due applies the pace: the plain interval while somebody watches; else, and as
+// long as the backend does not answer, one that grows.
+func (e *Engine) due(h *held, s step, now moment) moment {
+	pace := s.job.Pace
+	if s.outcome == answered && h.watched > now {
+		h.interval = pace.watched()
+		return s.started.add(h.interval)
+	}
+	if h.interval == 0 {
+		h.interval = pace.Interval
+	} else {
+		h.interval = pace.grow(h.interval)
+	}
+	return s.started.add(pace.jittered(h.interval))
+}
+
+// pollOnce asks the backend once and stores what it says.
+func (e *Engine) pollOnce(ctx context.Context, h *held) step {
+	s := step{started: e.now(), job: e.settings.Load().Jobs[*h.name]}
+	if s.job == nil {
+		return s
+	}
+	in, err := e.store.Get(ctx, h.lease.ID)
+	if err != nil {
+		return e.storeFailed(h, s, err)
+	}
+	last := e.now() >= h.deadline
+	next, events, s := e.read(ctx, h, s, &in)
+	if ctx.Err() != nil {
+		return s // the process ends; nothing that was read half may count
+	}
+	if last && !next.Status.Terminal() {
+		next, events = e.cancelAtDeadline(ctx, s.job, next, events)
+	}
+	if len(events) == 0 && !learnt(&in, &next) {
+		return s
+	}
+	next.Due = e.wall(s.started.add(s.job.Pace.Interval))
+	return e.append(ctx, h, s, in.Seq, next, events)
+}
+
+// learnt reports whether next knows anything that the store does not. Most polls
+// of a job that runs for an hour learn nothing, and cost no write.
+func learnt(in, next *intent.Intent) bool {
+	return next.Polling != in.Polling || next.Progress != in.Progress || next.Message != in.Message ||
+		next.UnknownState != in.UnknownState || next.Waiting != in.Waiting
+}
+
+// read polls and says what the answer means for the intent.
+func (e *Engine) read(ctx context.Context, h *held, s step, in *intent.Intent) (intent.Intent, []intent.Event, step) {
+	answer, r, err := e.askStatus(ctx, s.job, in)
+	if err != nil {
+		s.outcome = unavailable
+		e.log().Debug("polling", "intent", in.ID, "job", in.Job, "attempt", h.failures+1, "err", err)
+		next, events := e.waitForBackend(h, *in)
+		return next, events, s
+	}
+	s.retryAfter = r.RetryAfter
+	next := *in
+	next.Memory = r.Memory
+	switch r.Outcome {
+	case adapter.Readable:
+		s.outcome = answered
+		next.Unreadable = 0
+		if r.Fetch != nil {
+			r.Reading = e.fetchResult(ctx, s.job, in, *r.Fetch, r.Reading)
+		}
+		e.warnUnknown(in, r.Reading.UnknownState)
+		next, events := next.Apply(r.Reading, time.Now())
+		return next, events, s
+	case adapter.Unavailable:
+		s.outcome = unavailable
+		e.log().Debug("backend is unavailable", "intent", in.ID, "job", in.Job, "code", answer.Code, "attempt", h.failures+1)
+		next, events := e.waitForBackend(h, next)
+		return next, events, s
+	default:
+		s.outcome = unreadable
+		e.log().Debug("status could not be read", "intent", in.ID, "job", in.Job, "reason", r.Reason, "attempt", h.failures+1)
+		if h.last == unreadable {
+			next.Unreadable += s.started.sub(h.polled)
+		}
+		if next.Unreadable >= s.job.Pace.GiveUp {
+			next, events := next.End(intent.Failed, intent.Details{Error: gaveUp(r, s.job.Pace.GiveUp)}, time.Now())
+			return next, events, s
+		}
+		return next, nil, s
+	}
+}
+
+func (e *Engine) askStatus(ctx context.Context, job *Job, in *intent.Intent) (adapter.Answer, adapter.PollReading, error) {
+	q, err := job.Adapter.PollRequest(in)
+	if err != nil {
+		return adapter.Answer{}, adapter.PollReading{}, err
+	}
+	answer, err := e.ask(ctx, job, in, q)
+	if err != nil {
+		return adapter.Answer{}, adapter.PollReading{}, err
+	}
+	return answer, job.Adapter.ReadPoll(in, answer), nil
+}
+
+// fetchResult asks for the result of a job that is done. What cannot be fetched
+// stays where it is: the reading keeps its URL.
+func (e *Engine) fetchResult(ctx context.Context, job *Job, in *intent.Intent, q adapter.Request, r intent.Reading) intent.Reading {
+	answer, err := e.ask(ctx, job, in, q)
+	if err != nil {
+		e.log().Warn("fetching the result", "intent", in.ID, "job", in.Job, "err", err)
+		return r
+	}
+	return job.Adapter.ReadFetched(r, answer)
+}
+
+// waitAfter is how many polls in a row may fail before observers are told that
+// the backend keeps them waiting. One refused connection is not news.
+const waitAfter = 3
+
+func (e *Engine) waitForBackend(h *held, in intent.Intent) (intent.Intent, []intent.Event) {
+	if h.failures+1 < waitAfter {
+		return in, nil
+	}
+	return in.Wait("backend", time.Now())
+}
+
+func gaveUp(r adapter.PollReading, after time.Duration) *intent.Error {
+	failure := &intent.Error{
+		Code:     intent.CodeUnreadable,
+		Message:  "the status could not be read for " + after.String() + "; the last answer: " + r.Reason,
+		Category: intent.ByProtocol,
+	}
+	if r.Lost {
+		failure.Code = intent.CodeJobLost
+	}
+	return failure
+}
+
+// append stores what a poll came to. The store may be away or full: then the
+// intent is left as it was and the backend asked again later.
+func (e *Engine) append(ctx context.Context, h *held, s step, after int64, next intent.Intent, events []intent.Event) step {
+	if next.Status.Terminal() {
+		next.Expires = time.Now().Add(e.settings.Load().Retention)
+	}
+	err := e.store.Append(ctx, store.Change{Intent: next, Epoch: h.lease.Epoch, After: after, Events: events})
+	if err != nil {
+		return e.storeFailed(h, s, err)
+	}
+	if next.Status.Terminal() {
+		e.reportEnd(&next)
+		s.over = true
+	}
+	return s
+}
+
+// storeRetry is the pause after the store refused a read or a write.
+const storeRetry = 2 * time.Second
+
+func (e *Engine) storeFailed(h *held, s step, err error) step {
+	switch {
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrEnded), errors.Is(err, store.ErrFenced):
+		s.over = true // somebody else goes on with it, or there is nothing to go on with
+	case e.ctx.Err() != nil:
+	default:
+		e.log().Error("storing a poll", "intent", h.lease.ID, "err", err)
+		s.again = storeRetry
+	}
+	return s
+}
+
+// warnUnknown tells once per job and word which line of config is missing.
+func (e *Engine) warnUnknown(in *intent.Intent, word string) {
+	if word == "" || word == in.UnknownState || !e.told.first("word", in.Scope, in.Job, word) {
+		return
+	}
+	e.log().Warn("the backend uses a state that the config does not map; it is taken for in_progress",
+		"job", in.Job, "intent", in.ID, "state", word,
+		"add", "state { completed|failed|canceled|in_progress "+word+" }")
+}
+
+func (e *Engine) reportEnd(in *intent.Intent) {
+	attrs := []any{"intent", in.ID, "job", in.Job, "status", string(in.Status), "seq", in.Seq,
+		"duration", in.Updated.Sub(in.Created).Round(time.Millisecond)}
+	if in.Error != nil {
+		attrs = append(attrs, "code", in.Error.Code)
+	}
+	e.log().Info("intent ended", attrs...)
+}
+
+func (e *Engine) log() *slog.Logger { return e.settings.Load().Logger }
