@@ -1,0 +1,136 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-intents/caddy-intents/engine"
+)
+
+func init() {
+	caddy.RegisterModule(App{})
+}
+
+// App is where intents live: the store, and how long it keeps them. It needs no
+// config: without any, intents are kept in the file "intents/intents.db" in
+// Caddy's data directory for 24 hours after their end.
+type App struct {
+	// The store. Default: `bolt`, one file in Caddy's data directory. `memory`
+	// forgets everything when Caddy stops, and is for tests and demos.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=intents.stores inline_key=store"`
+
+	// How long an ended intent can be read and observed. Default: 24h.
+	Retention caddy.Duration `json:"retention,omitempty"`
+
+	opener       StoreOpener
+	address      string // in the pool; "" if there is no reference to drop
+	installation *installation
+	jobs         map[engine.JobName]*registeredJob
+	logger       *slog.Logger
+	retire       func()
+}
+
+// registeredJob is a job that a handler of this config has, with what it says.
+type registeredJob struct {
+	job    *engine.Job
+	meant  []byte // the compiled JSON, backend included: what makes two jobs the same
+	origin string // the handler that has it, for errors
+}
+
+// CaddyModule returns the Caddy module information.
+func (App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "intents", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision loads the store module. It opens nothing.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Slogger()
+	a.jobs = make(map[engine.JobName]*registeredJob)
+	if a.Retention == 0 {
+		a.Retention = caddy.Duration(engine.DefaultRetention)
+	}
+	if a.StoreRaw == nil {
+		a.StoreRaw = json.RawMessage(`{"store":"bolt"}`)
+	}
+	mod, err := ctx.LoadModule(a, "StoreRaw")
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	a.opener = mod.(StoreOpener)
+	shared, _, err := installations.LoadOrNew(a.opener.Address(), newInstallation)
+	if err != nil {
+		return err
+	}
+	a.address = a.opener.Address()
+	a.installation = shared.(*installation)
+	return nil
+}
+
+// Validate checks what Provision filled in.
+func (a *App) Validate() error {
+	if a.Retention < 0 {
+		return fmt.Errorf("retention: %s is negative; write how long ended intents are kept, for example 24h", time.Duration(a.Retention))
+	}
+	return nil
+}
+
+// register adds a handler's job. The same job may come from several handlers, as
+// it does if an http and an https site import one snippet.
+func (a *App) register(r *registeredJob) error {
+	name := r.job.JobName
+	other, ok := a.jobs[name]
+	if !ok {
+		a.jobs[name] = r
+		return nil
+	}
+	if string(other.meant) != string(r.meant) {
+		return fmt.Errorf("job %q is configured twice with different meaning, in %s and in %s: give one handler another `name`, or the jobs different names",
+			name.Name, other.origin, r.origin)
+	}
+	return nil
+}
+
+// Start opens the store, unless an earlier config has, and applies the settings.
+func (a *App) Start() error {
+	generation := &engine.Generation{
+		Jobs:      make(map[engine.JobName]*engine.Job, len(a.jobs)),
+		Retention: time.Duration(a.Retention),
+		Logger:    a.logger,
+	}
+	for name, r := range maps.All(a.jobs) {
+		generation.Jobs[name] = r.job
+	}
+	a.retire = a.installation.use(a.opener, generation, a.logger)
+	return nil
+}
+
+// Stop takes the settings back. Polls and streams go on if another config uses
+// the same store.
+func (a *App) Stop() error {
+	if a.retire != nil {
+		a.retire()
+		a.retire = nil
+	}
+	return nil
+}
+
+// Cleanup drops the reference to the installation; the last one ends it.
+func (a *App) Cleanup() error {
+	if a.address == "" {
+		return nil
+	}
+	_, err := installations.Delete(a.address)
+	return err
+}
+
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.Validator    = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

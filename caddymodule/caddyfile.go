@@ -1,0 +1,331 @@
+package caddymodule
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-intents/caddy-intents/engine"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption("intents", parseApp)
+	httpcaddyfile.RegisterHandlerDirective("intents", parseHandler)
+	// After auth, encode and body limits, and before what answers for the backend.
+	httpcaddyfile.RegisterDirectiveOrder("intents", httpcaddyfile.Before, "reverse_proxy")
+}
+
+// A block is a Caddyfile block by the words that may stand in it.
+type block map[string]func(d *caddyfile.Dispenser) error
+
+// parse reads the block that follows, if there is one. An unknown word is an error
+// that lists the known ones; a word may stand once, unless it is in many.
+func (b block) parse(d *caddyfile.Dispenser, of string, many ...string) error {
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		word := d.Val()
+		parse, ok := b[word]
+		if !ok {
+			return d.Errf("unknown word %q in %s; known are: %s", word, of, strings.Join(sortedKeys(b), ", "))
+		}
+		if seen[word] && !slices.Contains(many, word) {
+			return d.Errf("%s: stands twice in %s", word, of)
+		}
+		seen[word] = true
+		if err := parse(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parseApp parses the global option. Syntax:
+//
+//	intents {
+//	    store     bolt [<path>] | memory
+//	    retention <duration>
+//	}
+func parseApp(d *caddyfile.Dispenser, earlier any) (any, error) {
+	if earlier != nil {
+		return nil, d.Err("the global option intents stands twice")
+	}
+	d.Next() // "intents"
+	if d.NextArg() {
+		return nil, d.Errf("unexpected %q: jobs are configured with the directive intents in a site", d.Val())
+	}
+	var app App
+	err := block{
+		"store":     app.parseStore,
+		"retention": durationTo(&app.Retention),
+	}.parse(d, "the global option intents")
+	if err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: "intents", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+func (a *App) parseStore(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.Err("store: missing; write `store bolt <path>` or `store memory`")
+	}
+	name := d.Val()
+	if _, err := caddy.GetModule("intents.stores." + name); err != nil {
+		return d.Errf("store: unknown %q; known are: bolt, memory", name)
+	}
+	mod, err := caddyfile.UnmarshalModule(d, "intents.stores."+name)
+	if err != nil {
+		return err
+	}
+	a.StoreRaw = caddyconfig.JSONModuleObject(mod, "store", name, nil)
+	return nil
+}
+
+// parseHandler parses the directive. Syntax:
+//
+//	intents [<matcher>] [<upstreams...>] {
+//	    backend {
+//	        <directives>
+//	    }
+//	    name       <name>
+//	    path       <path>
+//	    heartbeat  <duration>
+//	    allow_host <hosts...>
+//	    limits {
+//	        in_flight <polls>
+//	        rate      <polls a second>
+//	        body      <size>
+//	        observers <streams>
+//	    }
+//	    job <name> {
+//	        ...
+//	    }
+//	}
+//
+// Upstreams are those of reverse_proxy; they and a backend block exclude each
+// other. For the job block see jobBlock.
+func parseHandler(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	d := helper.Dispenser
+	d.Next() // "intents"
+	p := handlerParser{helper: helper, handler: new(Handler)}
+	if upstreams := d.RemainingArgs(); len(upstreams) > 0 {
+		if err := p.parseUpstreams(d, upstreams); err != nil {
+			return nil, err
+		}
+	}
+	h := p.handler
+	err := block{
+		"backend":    p.parseBackend,
+		"name":       textTo(&h.Name),
+		"path":       textTo(&h.Path),
+		"heartbeat":  durationTo(&h.Heartbeat),
+		"allow_host": p.parseAllowHost,
+		"limits":     p.parseLimits,
+		"job":        p.parseJob,
+	}.parse(d, "intents", "job", "allow_host")
+	if err != nil {
+		return nil, err
+	}
+	return h, p.check(d)
+}
+
+// A handlerParser makes a handler of one directive, and remembers where things
+// stand, for errors that show only when all is read.
+type handlerParser struct {
+	helper  httpcaddyfile.Helper
+	handler *Handler
+	jobs    []*jobParser
+}
+
+func (p *handlerParser) parseUpstreams(d *caddyfile.Dispenser, upstreams []string) error {
+	at := d.Token()
+	tokens := []caddyfile.Token{{File: at.File, Line: at.Line, Text: "reverse_proxy"}}
+	for _, u := range upstreams {
+		tokens = append(tokens, caddyfile.Token{File: at.File, Line: at.Line, Text: u})
+	}
+	proxy := new(reverseproxy.Handler)
+	if err := proxy.UnmarshalCaddyfile(caddyfile.NewDispenser(tokens)); err != nil {
+		return err
+	}
+	p.handler.BackendRaw = caddyconfig.JSONModuleObject(proxy, "handler", "reverse_proxy", nil)
+	return nil
+}
+
+func (p *handlerParser) parseBackend(d *caddyfile.Dispenser) error {
+	if p.handler.BackendRaw != nil {
+		return d.Err("backend: there are upstreams after `intents` already; write one or the other")
+	}
+	sub, err := httpcaddyfile.ParseSegmentAsSubroute(p.helper.WithDispenser(d.NewFromNextSegment()))
+	if err != nil {
+		return err
+	}
+	p.handler.BackendRaw = caddyconfig.JSONModuleObject(sub, "handler", "subroute", nil)
+	return nil
+}
+
+func (p *handlerParser) parseAllowHost(d *caddyfile.Dispenser) error {
+	hosts := d.RemainingArgs()
+	if len(hosts) == 0 {
+		return d.Err("allow_host: missing; write the hosts that the backend's URLs may name")
+	}
+	for _, host := range hosts {
+		if strings.ContainsAny(host, "/@?#") {
+			return d.Errf("allow_host: %q is not a host; write only the host, for example jobs.internal.example", host)
+		}
+	}
+	p.handler.AllowHost = append(p.handler.AllowHost, hosts...)
+	return nil
+}
+
+func (p *handlerParser) parseLimits(d *caddyfile.Dispenser) error {
+	l := new(Limits)
+	p.handler.Limits = l
+	return block{
+		"in_flight": countTo(&l.InFlight),
+		"rate":      numberTo(&l.Rate),
+		"body":      sizeTo(&l.Body),
+		"observers": countTo(&l.Observers),
+	}.parse(d, "limits")
+}
+
+func (p *handlerParser) parseJob(d *caddyfile.Dispenser) error {
+	j := newJobParser(d.Token())
+	if err := j.parse(d); err != nil {
+		return err
+	}
+	p.jobs = append(p.jobs, j)
+	p.handler.Jobs = append(p.handler.Jobs, j.job)
+	return nil
+}
+
+// check compiles what was read, so that every mistake is told with its line. The
+// handler that is provisioned from the JSON checks again.
+func (p *handlerParser) check(d *caddyfile.Dispenser) error {
+	read := p.handler
+	h := &Handler{Name: read.Name, BackendRaw: read.BackendRaw, Path: read.Path, Heartbeat: read.Heartbeat,
+		AllowHost: read.AllowHost, Jobs: read.Jobs}
+	if read.Limits != nil {
+		h.Limits = new(*read.Limits)
+	}
+	h.fillDefaults() // not those of p.handler: what was not written stays out of the JSON
+	if err := h.check(); err != nil {
+		return d.WrapErr(err)
+	}
+	for _, j := range p.jobs {
+		if err := j.check(h); err != nil {
+			return err
+		}
+		if err := p.unique(j, h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unique refuses a job that another directive of this Caddyfile has with another
+// meaning. Provision finds that too, but without lines.
+func (p *handlerParser) unique(j *jobParser, h *Handler) error {
+	const key = "intents.jobs"
+	all, ok := p.helper.State[key].(map[engine.JobName]jobAt)
+	if !ok {
+		all = make(map[engine.JobName]jobAt)
+		p.helper.State[key] = all
+	}
+	name := engine.JobName{Scope: h.Name, Name: j.job.Name}
+	meant := h.meaning(j.job, h.BackendRaw)
+	if other, ok := all[name]; ok && !bytes.Equal(other.meant, meant) {
+		return j.errorAt("job", fmt.Errorf("job %q is configured with another meaning at %s:%d: give one handler another `name`, or the jobs different names",
+			name.Name, other.token.File, other.token.Line))
+	}
+	all[name] = jobAt{j.at["job"], meant}
+	return nil
+}
+
+type jobAt struct {
+	token caddyfile.Token
+	meant []byte
+}
+
+// The functions below parse one argument into a field.
+
+func textTo(to *string) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		word := d.Val()
+		if !d.NextArg() {
+			return d.Errf("%s: its value is missing", word)
+		}
+		*to = d.Val()
+		if d.NextArg() {
+			return d.Errf("%s: takes one value, and %q is one more; put a value with spaces in backticks", word, d.Val())
+		}
+		return nil
+	}
+}
+
+// parsed is textTo with a conversion; want says what a good value looks like.
+func parsed[T any](to *T, want string, convert func(string) (T, error)) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		word, text := d.Val(), ""
+		if err := textTo(&text)(d); err != nil {
+			return err
+		}
+		value, err := convert(text)
+		if err != nil {
+			return d.Errf("%s: %q is not %s", word, text, want)
+		}
+		*to = value
+		return nil
+	}
+}
+
+func durationTo(to *caddy.Duration) func(*caddyfile.Dispenser) error {
+	return parsed(to, "a positive duration; write for example 500ms, 2s, 10m or 1d", parseDuration)
+}
+
+func parseDuration(s string) (caddy.Duration, error) {
+	d, err := caddy.ParseDuration(s)
+	if err == nil && d <= 0 {
+		err = strconv.ErrRange
+	}
+	return caddy.Duration(d), err
+}
+
+func countTo(to *int) func(*caddyfile.Dispenser) error {
+	return parsed(to, "a positive number", func(s string) (int, error) {
+		n, err := strconv.Atoi(s)
+		if err == nil && n <= 0 {
+			err = strconv.ErrRange
+		}
+		return n, err
+	})
+}
+
+func numberTo(to *float64) func(*caddyfile.Dispenser) error {
+	return parsed(to, "a positive number", func(s string) (float64, error) {
+		n, err := strconv.ParseFloat(s, 64)
+		if err == nil && !(n > 0 && n < 1e9) { // NaN compares false
+			err = strconv.ErrRange
+		}
+		return n, err
+	})
+}
+
+func sizeTo(to *int64) func(*caddyfile.Dispenser) error {
+	return parsed(to, "a size; write for example 1MiB", func(s string) (int64, error) {
+		n, err := humanize.ParseBytes(s)
+		if err == nil && (n == 0 || n > 1<<30) {
+			err = strconv.ErrRange
+		}
+		return int64(n), err
+	})
+}

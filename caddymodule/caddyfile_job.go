@@ -1,0 +1,298 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-intents/caddy-intents/adapter"
+)
+
+// A jobParser makes a job of one job block and remembers where each word stands.
+type jobParser struct {
+	job *Job
+	at  map[string]caddyfile.Token // by the word; "job" is the block itself
+}
+
+func newJobParser(at caddyfile.Token) *jobParser {
+	return &jobParser{job: new(Job), at: map[string]caddyfile.Token{"job": at}}
+}
+
+// parse parses a job block. Syntax:
+//
+//	job <name> {
+//	    submit     [<method>] <path>
+//	    status     [<method>] [<target>] {
+//	        header <name> <value>
+//	    }
+//	    status_url <expression>
+//	    cancel     [<method>] [<target>] {
+//	        header <name> <value>
+//	    }
+//	    job_id     <expression>
+//	    state      [<expression>|auto] {
+//	        <status> when <expression>
+//	        <status> <words...>
+//	    }
+//	    progress   <expression>
+//	    progress   fraction <expression>
+//	    progress   count <done> <total>
+//	    message    <expression>
+//	    result     <expression>
+//	    result     fetch [<method>] <target>|<expression>
+//	    error      <expression>
+//	    poll       [<interval>] {
+//	        first        <duration>
+//	        max_interval <duration>
+//	        backoff      <factor>
+//	        jitter       <percent>
+//	        timeout      <duration>
+//	        give_up      <duration>
+//	    }
+//	    deadline   <duration> [cancel]
+//	    respond    merge|untouched|intent
+//	}
+//
+// An expression is one argument: with spaces in it, it stands in backticks.
+func (p *jobParser) parse(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.Err("job: its name is missing; write `job <name> {`")
+	}
+	p.job.Name = d.Val()
+	if d.NextArg() {
+		return d.Errf("job: takes one name, and %q is one more", d.Val())
+	}
+	words := block{
+		"submit":     p.parseSubmit,
+		"status":     endpointTo(&p.job.Status),
+		"status_url": textTo(&p.job.StatusURL),
+		"cancel":     endpointTo(&p.job.Cancel),
+		"job_id":     textTo(&p.job.JobID),
+		"state":      p.parseState,
+		"progress":   p.parseProgress,
+		"message":    textTo(&p.job.Message),
+		"result":     p.parseResult,
+		"error":      textTo(&p.job.Error),
+		"poll":       p.parsePoll,
+		"deadline":   p.parseDeadline,
+		"respond":    textTo(&p.job.Respond),
+	}
+	for word, parse := range words {
+		words[word] = func(d *caddyfile.Dispenser) error {
+			p.at[word] = d.Token()
+			return parse(d)
+		}
+	}
+	return words.parse(d, "job "+p.job.Name)
+}
+
+// check compiles the job as the handler would, and says where a mistake stands.
+func (p *jobParser) check(h *Handler) error {
+	compiled, err := p.job.compile(adapter.Options{AllowHosts: h.AllowHost})
+	if err == nil {
+		err = h.distinct(compiled)
+		h.jobs = append(h.jobs, compiled)
+	}
+	if err == nil {
+		return nil
+	}
+	// Every error of a job begins with the word that it is about.
+	word, _, _ := strings.Cut(err.Error(), " ")
+	return p.errorAt(strings.TrimSuffix(word, ":"), fmt.Errorf("job %s: %w", p.job.Name, err))
+}
+
+func (p *jobParser) errorAt(word string, err error) error {
+	at, ok := p.at[word]
+	if !ok {
+		at = p.at["job"]
+	}
+	return fmt.Errorf("%w, at %s:%d", err, at.File, at.Line)
+}
+
+// isMethod tells a method from a path: upper-case letters.
+func isMethod(s string) bool {
+	return s != "" && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
+}
+
+func (p *jobParser) parseSubmit(d *caddyfile.Dispenser) error {
+	method, path, err := methodAndTarget(d)
+	p.job.Submit = adapter.Route{Method: method, Path: path}
+	if err == nil && path == "" {
+		err = d.Err("submit: its path is missing; write for example `submit POST /reports`")
+	}
+	return err
+}
+
+// methodAndTarget reads `[<method>] [<target>]`.
+func methodAndTarget(d *caddyfile.Dispenser) (method, target string, err error) {
+	word := d.Val()
+	args := d.RemainingArgs()
+	if len(args) > 0 && isMethod(args[0]) {
+		method, args = args[0], args[1:]
+	}
+	switch len(args) {
+	case 0:
+	case 1:
+		target = args[0]
+	default:
+		err = d.Errf("%s: %q is too much; write a method in upper case and a path", word, args[1])
+	}
+	return method, target, err
+}
+
+func endpointTo(to **adapter.Endpoint) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		word := d.Val()
+		method, target, err := methodAndTarget(d)
+		if err != nil {
+			return err
+		}
+		e := &adapter.Endpoint{Method: method, Target: target}
+		*to = e
+		return block{
+			"header": func(d *caddyfile.Dispenser) error { return parseHeader(d, e) },
+		}.parse(d, word, "header")
+	}
+}
+
+func parseHeader(d *caddyfile.Dispenser, e *adapter.Endpoint) error {
+	args := d.RemainingArgs()
+	if len(args) != 2 {
+		return d.Err("header: write `header <name> <value>`; a value with spaces stands in quotes")
+	}
+	if e.Header == nil {
+		e.Header = make(http.Header)
+	}
+	e.Header.Add(args[0], args[1])
+	return nil
+}
+
+func (p *jobParser) parseState(d *caddyfile.Dispenser) error {
+	s := &adapter.State{Expr: "auto"}
+	p.job.State = s
+	if args := d.RemainingArgs(); len(args) == 1 {
+		s.Expr = args[0]
+	} else if len(args) > 1 {
+		return d.Errf("state: takes one expression, and %q is one more; put it in backticks", args[1])
+	}
+	words := make(block)
+	for _, status := range adapter.StatusNames() {
+		words[status] = func(d *caddyfile.Dispenser) error { return parseStateWords(d, s, status) }
+	}
+	return words.parse(d, "state", slices.Collect(maps.Keys(words))...)
+}
+
+func parseStateWords(d *caddyfile.Dispenser, s *adapter.State, status string) error {
+	args := d.RemainingArgs()
+	switch {
+	case len(args) == 0:
+		return d.Errf("state: %s needs the backend's words for it, or `when` and an expression", status)
+	case args[0] == "when" && len(args) == 2:
+		s.Rules = append(s.Rules, adapter.Rule{Status: status, When: args[1]})
+	case args[0] == "when":
+		return d.Errf("state: `%s when` takes one expression; put it in backticks", status)
+	default:
+		if s.Words == nil {
+			s.Words = make(map[string][]string)
+		}
+		s.Words[status] = append(s.Words[status], args...)
+	}
+	return nil
+}
+
+func (p *jobParser) parseProgress(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	switch {
+	case len(args) == 1:
+		p.job.Progress = &adapter.Progress{Percent: args[0]}
+	case len(args) == 2 && args[0] == "fraction":
+		p.job.Progress = &adapter.Progress{Fraction: args[1]}
+	case len(args) == 3 && args[0] == "count":
+		p.job.Progress = &adapter.Progress{Done: args[1], Total: args[2]}
+	default:
+		return d.Err("progress: write `progress <expression>`, `progress fraction <expression>` or `progress count <done> <total>`; an expression with spaces stands in backticks")
+	}
+	return nil
+}
+
+func (p *jobParser) parseResult(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) == 1 {
+		p.job.Result = &adapter.Result{Expr: args[0]}
+		return nil
+	}
+	if len(args) < 2 || args[0] != "fetch" || len(args) > 3 {
+		return d.Err("result: write `result <expression>` or `result fetch [<method>] <path or expression>`; an expression with spaces stands in backticks")
+	}
+	fetch := new(adapter.Endpoint)
+	if len(args) == 3 {
+		fetch.Method = args[1]
+	}
+	r := &adapter.Result{Fetch: fetch}
+	if from := args[len(args)-1]; strings.HasPrefix(from, "/") {
+		fetch.Target = from
+	} else {
+		r.FetchURL = from
+	}
+	p.job.Result = r
+	return nil
+}
+
+func (p *jobParser) parsePoll(d *caddyfile.Dispenser) error {
+	poll := new(Poll)
+	p.job.Poll = poll
+	if d.NextArg() {
+		d.Prev()
+		if err := durationTo(&poll.Interval)(d); err != nil {
+			return err
+		}
+	}
+	return block{
+		"first":        durationTo(&poll.First),
+		"max_interval": durationTo(&poll.MaxInterval),
+		"backoff":      numberTo(&poll.Backoff),
+		"jitter":       percentTo(&poll.Jitter),
+		"timeout":      durationTo(&poll.Timeout),
+		"give_up":      durationTo(&poll.GiveUp),
+	}.parse(d, "poll")
+}
+
+func percentTo(to **float64) func(*caddyfile.Dispenser) error {
+	return parsed(to, "a percentage; write for example 20%", func(s string) (*float64, error) {
+		digits, ok := strings.CutSuffix(s, "%")
+		if !ok {
+			return nil, errors.New("no percent sign")
+		}
+		n, err := strconv.ParseFloat(digits, 64)
+		if err == nil && !(n >= 0 && n <= 100) { // NaN compares false
+			err = strconv.ErrRange
+		}
+		n /= 100
+		return &n, err
+	})
+}
+
+func (p *jobParser) parseDeadline(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) == 2 && args[1] == "cancel" {
+		p.job.CancelAtDeadline = true
+		args = args[:1]
+	}
+	if len(args) != 1 {
+		return d.Err("deadline: write `deadline <duration>` or `deadline <duration> cancel`")
+	}
+	value, err := parseDuration(args[0])
+	if err != nil {
+		return d.Errf("deadline: %q is not a positive duration; write for example 2h or 1d", args[0])
+	}
+	p.job.Deadline = value
+	return nil
+}
+
+func sortedKeys(b block) []string { return slices.Sorted(maps.Keys(b)) }

@@ -1,0 +1,365 @@
+package caddymodule
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-intents/caddy-intents/adapter"
+	"github.com/caddy-intents/caddy-intents/engine"
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/observe"
+)
+
+func init() {
+	caddy.RegisterModule(new(Handler))
+}
+
+// Handler stands in front of a job API. A request that starts a job goes to the
+// backend and, if the answer names a job, becomes an intent: it is polled from
+// here on, and clients follow it under `path`. Every other request goes on to the
+// next handler, and to the backend if no handler answers it.
+type Handler struct {
+	// The name of this handler. Intent ids and job names live within it. Default: `default`.
+	Name string `json:"name,omitempty"`
+
+	// The handler that reaches the job API, for example a `reverse_proxy`. Submits,
+	// polls and what no other handler answers go through it. Required.
+	BackendRaw json.RawMessage `json:"backend,omitempty" caddy:"namespace=http.handlers inline_key=handler"`
+
+	// The path under which intents are read and observed. Default: `/v1/intents`.
+	Path string `json:"path,omitempty"`
+
+	// The pause between two signs of life on a quiet stream, 1s to 60s. Default: 4s.
+	Heartbeat caddy.Duration `json:"heartbeat,omitempty"`
+
+	// Hosts that URLs given by the backend may name, besides the request's own, the
+	// upstreams and loopback. Only path and query of such a URL are used; the
+	// request goes through the backend. Default: none.
+	AllowHost []string `json:"allow_host,omitempty"`
+
+	// How much of the backend and of this server may be used.
+	Limits *Limits `json:"limits,omitempty"`
+
+	// The jobs that the backend does.
+	Jobs []*Job `json:"jobs,omitempty"`
+
+	app     *App
+	backend *transport
+	jobs    []*engine.Job
+	logger  *slog.Logger
+	server  atomic.Pointer[observe.Server] // made when the store is open
+}
+
+// Limits bound what is used.
+type Limits struct {
+	// How many polls are under way at the same time. Default: 64.
+	InFlight int `json:"in_flight,omitempty"`
+
+	// How many polls are started in a second. Default: 100.
+	Rate float64 `json:"rate,omitempty"`
+
+	// Up to which size the body of a submit is kept if an expression reads
+	// `request`, in bytes. Default: 1 MiB.
+	Body int64 `json:"body,omitempty"`
+
+	// How many streams are open at the same time, on this machine. Default: 20000.
+	Observers int `json:"observers,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.intents", New: func() caddy.Module { return new(Handler) }}
+}
+
+// Provision loads the backend, compiles the jobs and registers them.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Slogger()
+	h.fillDefaults()
+	if err := h.check(); err != nil {
+		return err
+	}
+	app, err := ctx.App("intents")
+	if err != nil {
+		return err
+	}
+	h.app = app.(*App)
+	raw := bytes.Clone(h.BackendRaw) // LoadModule may drop it
+	if err := h.provisionBackend(ctx); err != nil {
+		return err
+	}
+	return h.provisionJobs(raw)
+}
+
+func (h *Handler) fillDefaults() {
+	h.Name = cmp.Or(h.Name, "default")
+	h.Path = cmp.Or(h.Path, "/v1/intents")
+	h.Heartbeat = cmp.Or(h.Heartbeat, caddy.Duration(4*time.Second))
+	if h.Limits == nil {
+		h.Limits = new(Limits)
+	}
+	h.Limits.InFlight = cmp.Or(h.Limits.InFlight, engine.DefaultInFlight)
+	h.Limits.Rate = cmp.Or(h.Limits.Rate, engine.DefaultRate)
+	h.Limits.Body = cmp.Or(h.Limits.Body, 1<<20)
+	h.Limits.Observers = cmp.Or(h.Limits.Observers, 20000)
+}
+
+// check refuses what cannot work, with what to write instead.
+func (h *Handler) check() error {
+	switch {
+	case h.BackendRaw == nil:
+		return errors.New("backend: missing; write the address of the job API after `intents`, or a `backend` block")
+	case !strings.HasPrefix(h.Path, "/") || len(h.Path) < 2 || strings.HasSuffix(h.Path, "/") || strings.ContainsAny(h.Path, "{}*?# "):
+		return fmt.Errorf("path: %q is not a path under which intents can be; write for example /v1/intents", h.Path)
+	case h.Heartbeat < caddy.Duration(time.Second) || h.Heartbeat > caddy.Duration(time.Minute):
+		return fmt.Errorf("heartbeat: %s is out of range; write 1s to 60s", time.Duration(h.Heartbeat))
+	case h.Limits.InFlight < 0 || h.Limits.Rate < 0 || h.Limits.Body < 0 || h.Limits.Observers < 0:
+		return errors.New("limits: a limit is negative; leave out what is not to be limited otherwise than by default")
+	case len(h.Jobs) == 0:
+		return errors.New("jobs: missing; write at least one `job <name> { submit ...; status ... }`")
+	}
+	return nil
+}
+
+func (h *Handler) provisionBackend(ctx caddy.Context) error {
+	raw := bytes.Clone(h.BackendRaw)
+	mod, err := ctx.LoadModule(h, "BackendRaw")
+	if err != nil {
+		return fmt.Errorf("backend: %w", err)
+	}
+	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if server == nil {
+		server = new(caddyhttp.Server)
+	} else {
+		shared := h.app.installation
+		server.RegisterOnShutdown(func() {
+			// At a reload streams go on. At the end of the process the server would
+			// wait for them, for ever by default.
+			if caddy.Exiting() {
+				shared.drain()
+			}
+		})
+	}
+	h.backend = &transport{handler: mod.(caddyhttp.MiddlewareHandler), server: server, logger: h.logger}
+	if repeatsPosts(raw) {
+		h.logger.Warn("lb_retry_match of the backend may send one submit twice, which makes two jobs")
+	}
+	return nil
+}
+
+func (h *Handler) provisionJobs(backend json.RawMessage) error {
+	shared := &engine.Backend{
+		Name:      h.Name,
+		Transport: h.backend,
+		InFlight:  h.Limits.InFlight,
+		Rate:      h.Limits.Rate,
+	}
+	options := adapter.Options{AllowHosts: h.AllowHost, Upstreams: upstreamsOf(backend)}
+	for i, j := range h.Jobs {
+		compiled, err := j.compile(options)
+		if err != nil {
+			return fmt.Errorf("jobs[%d] %q: %w", i, j.Name, err)
+		}
+		compiled.Scope, compiled.Backend, compiled.MaxBody = h.Name, shared, h.Limits.Body
+		if err := h.distinct(compiled); err != nil {
+			return fmt.Errorf("jobs[%d] %q: %w", i, j.Name, err)
+		}
+		h.jobs = append(h.jobs, compiled)
+		err = h.app.register(&registeredJob{job: compiled, meant: h.meaning(j, backend), origin: h.describe()})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// distinct refuses a second job by the same name or with the same submit route.
+func (h *Handler) distinct(job *engine.Job) error {
+	for _, other := range h.jobs {
+		if other.Name == job.Name {
+			return fmt.Errorf("the name is taken by another job of this handler; give each job a name of its own")
+		}
+		if other.Adapter.Route().Overlaps(job.Adapter.Route()) {
+			return fmt.Errorf("submit: %s %s can be the same request as that of job %q; one request can start one job",
+				job.Adapter.Route().Method, job.Adapter.Route().Path, other.Name)
+		}
+	}
+	return nil
+}
+
+// meaning is what a job means, backend and limits included, as canonical JSON.
+func (h *Handler) meaning(j *Job, backend json.RawMessage) []byte {
+	raw, err := json.Marshal(struct {
+		Backend json.RawMessage
+		Allow   []string
+		Limits  *Limits
+		Path    string
+		Job     *Job
+	}{backend, h.AllowHost, h.Limits, h.Path, j})
+	if err != nil {
+		panic("caddymodule: config cannot be written as JSON: " + err.Error()) // it was read from JSON
+	}
+	return raw
+}
+
+func (h *Handler) describe() string { return fmt.Sprintf("handler %q with path %s", h.Name, h.Path) }
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if h.isObserve(r.URL.Path) {
+		return h.serveIntents(w, r)
+	}
+	for _, job := range h.jobs {
+		if params, ok := job.Adapter.MatchSubmit(r.Method, r.URL.EscapedPath()); ok {
+			return h.submit(w, r, job, params)
+		}
+	}
+	return h.passOn(w, r, next)
+}
+
+func (h *Handler) isObserve(path string) bool {
+	rest, ok := strings.CutPrefix(path, h.Path)
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+// passOn leaves a request to the handlers after us and, if none of them answers,
+// to the backend: `intents` alone is a complete site.
+func (h *Handler) passOn(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if err := next.ServeHTTP(w, r); err != nil {
+		return err
+	}
+	if unhandled, _ := caddyhttp.GetVar(r.Context(), "unhandled").(bool); !unhandled {
+		return nil
+	}
+	caddyhttp.SetVar(r.Context(), "unhandled", false)
+	return h.toBackend(w, r)
+}
+
+func (h *Handler) toBackend(w http.ResponseWriter, r *http.Request) error {
+	err := h.backend.Send(w, r)
+	if errors.Is(err, errBrokeOff) {
+		panic(http.ErrAbortHandler) // as the proxy would have, without us
+	}
+	return err
+}
+
+// submit starts a job. A store that is not there costs the client nothing but the
+// intent, unless it is the intent that was asked for.
+func (h *Handler) submit(w http.ResponseWriter, r *http.Request, job *engine.Job, params map[string]string) error {
+	parts := h.app.installation.await(r.Context())
+	if parts == nil {
+		if job.Respond == engine.RespondIntent {
+			observe.Unavailable().ServeHTTP(w, r)
+			return nil
+		}
+		w.Header().Set("Intent-Status", "unavailable")
+		h.logger.Error("a job was started without an intent: the store is not open", "job", job.Name)
+		return h.toBackend(w, r)
+	}
+	prefix := strippedPrefix(r)
+	err := parts.engine.Submit(w, r, engine.Submission{
+		Job:    job,
+		Params: params,
+		Scheme: scheme(r),
+		Client: clientIP(r),
+		Prefix: prefix,
+		Base:   prefix + h.Path,
+		Present: func(w http.ResponseWriter, in *intent.Intent) {
+			h.observer(parts).Present(w, withPrefix(r, prefix), in)
+		},
+	})
+	if errors.Is(err, engine.ErrNotAccepted) {
+		observe.Unavailable().ServeHTTP(w, r)
+		return nil
+	}
+	return err
+}
+
+// serveIntents answers requests under the path of intents.
+func (h *Handler) serveIntents(w http.ResponseWriter, r *http.Request) error {
+	parts := h.app.installation.await(r.Context())
+	if parts == nil {
+		observe.Unavailable().ServeHTTP(w, r)
+		return nil
+	}
+	h.observer(parts).ServeHTTP(w, withPrefix(r, strippedPrefix(r)))
+	return nil
+}
+
+// observer returns the server of this handler's intents. A stream outlives the
+// config that it was opened under, and this server with it, but not the handler.
+func (h *Handler) observer(p *parts) *observe.Server {
+	if s := h.server.Load(); s != nil {
+		return s
+	}
+	h.server.CompareAndSwap(nil, observe.New(observe.Config{
+		Scope:        h.Name,
+		Path:         h.Path,
+		Heartbeat:    time.Duration(h.Heartbeat),
+		MaxObservers: h.Limits.Observers,
+		Store:        p.store,
+		Hub:          p.hub,
+		Pacing:       pacing{p.engine},
+		Logger:       h.logger,
+	}))
+	return h.server.Load()
+}
+
+// pacing tells observers what the engine knows.
+type pacing struct{ engine *engine.Engine }
+
+func (p pacing) Pace(id intent.ID) (lastPolled, nextPoll time.Time, failures int) {
+	lastPolled, nextPoll, failures, _ = p.engine.Polling(id)
+	return lastPolled, nextPoll, failures
+}
+
+// strippedPrefix is what `handle_path` and the like took from the front of the
+// path: it has to be put before every URL that a client is given.
+func strippedPrefix(r *http.Request) string {
+	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	if !ok || original.URL == nil {
+		return ""
+	}
+	prefix, ok := strings.CutSuffix(original.URL.EscapedPath(), r.URL.EscapedPath())
+	if !ok {
+		return "" // rewritten otherwise
+	}
+	return prefix
+}
+
+func withPrefix(r *http.Request, prefix string) *http.Request {
+	return r.WithContext(observe.WithPrefix(r.Context(), prefix))
+}
+
+// scheme is how the client reached us, or the proxy before us if it is trusted.
+func scheme(r *http.Request) string {
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	forwarded := strings.ToLower(r.Header.Get("X-Forwarded-Proto"))
+	switch {
+	case trusted && (forwarded == "http" || forwarded == "https"):
+		return forwarded
+	case r.TLS != nil:
+		return "https"
+	}
+	return "http"
+}
+
+func clientIP(r *http.Request) string {
+	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	return ip
+}
+
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

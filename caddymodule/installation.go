@@ -1,0 +1,187 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-intents/caddy-intents/engine"
+	"github.com/caddy-intents/caddy-intents/observe"
+	"github.com/caddy-intents/caddy-intents/store"
+)
+
+// installations keeps what outlives a config: one installation for each store.
+// The key is the store's address and nothing else, since a second one on the same
+// file would wait for the first one's lock.
+var installations = caddy.NewUsagePool()
+
+// An installation is a store with the engine and the hub that work on it. It is
+// made unopened: `caddy validate` provisions configs beside a running server.
+type installation struct {
+	tried chan struct{} // closed when opening was tried for the first time
+	parts atomic.Pointer[parts]
+
+	mu      sync.Mutex
+	begun   bool
+	serving []*serving         // applied settings, in order
+	stop    context.CancelFunc // ends retry
+	loops   sync.WaitGroup     // retry
+}
+
+// parts is an installation that is open.
+type parts struct {
+	store  store.Store
+	engine *engine.Engine
+	hub    *observe.Hub
+}
+
+// serving is one config's settings, applied or waiting for the store to open.
+type serving struct {
+	generation *engine.Generation
+	retire     func() // nil as long as there is no engine
+}
+
+// openRetry is the pause between two tries to open a store; awaitStart is how long
+// a request waits for the first.
+const (
+	openRetry  = 5 * time.Second
+	awaitStart = 5 * time.Second
+)
+
+// errExiting is the cause of streams that end because the process does.
+var errExiting = errors.New("caddy is exiting")
+
+func newInstallation() (caddy.Destructor, error) {
+	return &installation{tried: make(chan struct{})}, nil
+}
+
+// use applies a config's settings; the first one opens the store. A store that
+// cannot be opened fails no config: requests pass through without intents until
+// it can, and it is tried again and again.
+func (i *installation) use(s StoreOpener, g *engine.Generation, log *slog.Logger) (retire func()) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	sv := &serving{generation: g}
+	i.serving = append(i.serving, sv)
+	switch p := i.parts.Load(); {
+	case p != nil:
+		sv.retire = p.engine.Use(g)
+	case !i.begun:
+		i.begun = true
+		i.begin(s, log)
+	}
+	return func() { i.retire(sv) }
+}
+
+// begin opens the store, or leaves that to retry. The caller holds i.mu.
+func (i *installation) begin(s StoreOpener, log *slog.Logger) {
+	defer close(i.tried)
+	opened, err := s.Open(log)
+	if err == nil {
+		i.opened(opened, log)
+		return
+	}
+	log.Error("opening the store; requests pass through without intents until it can be opened",
+		"store", s.Address(), "err", err)
+	ctx, cancel := context.WithCancel(context.Background())
+	i.stop = cancel
+	i.loops.Go(func() { i.retry(ctx, s, log) })
+}
+
+// retry tries to open the store until it succeeds. Destruct ends it.
+func (i *installation) retry(ctx context.Context, s StoreOpener, log *slog.Logger) {
+	tick := time.NewTicker(openRetry)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		opened, err := s.Open(log)
+		if err != nil {
+			log.Error("opening the store", "store", s.Address(), "err", err)
+			continue
+		}
+		log.Info("the store is open", "store", s.Address())
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		i.opened(opened, log)
+		return
+	}
+}
+
+// opened puts a store to work. The caller holds i.mu.
+func (i *installation) opened(s store.Store, log *slog.Logger) {
+	p := &parts{store: s, engine: engine.New(s), hub: observe.NewHub(s, log)}
+	for _, sv := range i.serving {
+		sv.retire = p.engine.Use(sv.generation)
+	}
+	p.engine.Start()
+	i.parts.Store(p)
+}
+
+func (i *installation) retire(sv *serving) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for n, s := range i.serving {
+		if s == sv {
+			i.serving = append(i.serving[:n:n], i.serving[n+1:]...)
+			break
+		}
+	}
+	if sv.retire != nil {
+		sv.retire()
+	}
+}
+
+// await returns the open installation, or nil if there is none (yet). The http app
+// may serve before the intents app has started: that is waited for.
+func (i *installation) await(ctx context.Context) *parts {
+	if p := i.parts.Load(); p != nil {
+		return p
+	}
+	timer := time.NewTimer(awaitStart)
+	defer timer.Stop()
+	select {
+	case <-i.tried:
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	return i.parts.Load()
+}
+
+// drain ends all streams, because the process is about to.
+func (i *installation) drain() {
+	if p := i.parts.Load(); p != nil {
+		p.hub.Drain(errExiting)
+	}
+}
+
+// Destruct ends the installation when the last config that uses it is gone:
+// streams, then polls, then the store.
+func (i *installation) Destruct() error {
+	i.mu.Lock()
+	stop := i.stop
+	i.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+	i.loops.Wait()
+	p := i.parts.Load()
+	if p == nil {
+		return nil
+	}
+	p.hub.Close()
+	p.engine.Stop()
+	if err := p.store.Close(); err != nil {
+		return fmt.Errorf("closing the store: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,186 @@
+package caddymodule
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-intents/caddy-intents/adapter"
+	"github.com/caddy-intents/caddy-intents/engine"
+)
+
+// Job describes one kind of job that the backend does: the requests that start it,
+// ask for it and cancel it, and how to read the answers. Only `submit` and, unless
+// the backend names its status URL itself, `status` are required.
+type Job struct {
+	// The name of the job. Intents refer to it: one that is renamed leaves its
+	// running intents waiting for their deadline. Required.
+	Name string `json:"name"`
+
+	adapter.Spec
+
+	// How often the status is asked for.
+	Poll *Poll `json:"poll,omitempty"`
+
+	// How long an intent may take. When it has passed the intent ends as TIMED_OUT;
+	// the job goes on, unless cancel_at_deadline says otherwise. Default: 24h.
+	Deadline caddy.Duration `json:"deadline,omitempty"`
+
+	// Whether the job is canceled at the backend when the deadline passes, after one
+	// last poll. Needs `cancel`. Default: false.
+	CancelAtDeadline bool `json:"cancel_at_deadline,omitempty"`
+
+	// What the client of a submit gets. `merge`: the backend's answer with intent_id
+	// and observe_url added to its JSON object. `untouched`: the backend's answer.
+	// `intent`: 202 with the intent. All have the headers Intent-Id and Link.
+	// Default: `merge`.
+	Respond string `json:"respond,omitempty"`
+}
+
+// Poll says how often a job's status is asked for.
+type Poll struct {
+	// From one poll to the next while somebody watches the intent. Default: 2s.
+	Interval caddy.Duration `json:"interval,omitempty"`
+
+	// From the answer to the submit to the first poll. Default: 500ms.
+	First caddy.Duration `json:"first,omitempty"`
+
+	// What the interval grows to while nobody watches, and while the backend does
+	// not answer. Default: 30s.
+	MaxInterval caddy.Duration `json:"max_interval,omitempty"`
+
+	// The factor by which it grows, 1 to 10. Default: 1.5.
+	Backoff float64 `json:"backoff,omitempty"`
+
+	// Which part of the interval is added at random while nobody watches, as a
+	// fraction from 0 to 1. Default: 0.2.
+	Jitter *float64 `json:"jitter,omitempty"`
+
+	// How long one poll may take. Default: 10s.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+
+	// How long the backend's answers may be unreadable before the intent fails. Time
+	// in which it does not answer at all is not counted. Default: 10m.
+	GiveUp caddy.Duration `json:"give_up,omitempty"`
+}
+
+const defaultDeadline = 24 * time.Hour
+
+// compile checks the job and makes what the engine works with. It changes j only
+// by filling in what Caddy's environment says.
+func (j *Job) compile(o adapter.Options) (*engine.Job, error) {
+	if j.Name == "" {
+		return nil, errors.New("name: missing; write `job <name> {`")
+	}
+	compiled, err := adapter.Compile(resolveHeaders(j.Spec), o)
+	if err != nil {
+		return nil, err
+	}
+	pace, err := j.Poll.pace()
+	if err != nil {
+		return nil, err
+	}
+	respond := engine.Respond(cmp.Or(j.Respond, string(engine.RespondMerge)))
+	switch {
+	case !slices.Contains(engine.Responds(), respond):
+		return nil, fmt.Errorf("respond: unknown %q; write one of %s", j.Respond, list(engine.Responds()))
+	case j.Deadline < 0:
+		return nil, fmt.Errorf("deadline: %s is negative; write for example 24h", time.Duration(j.Deadline))
+	case j.CancelAtDeadline && j.Cancel == nil:
+		return nil, errors.New("deadline: it says cancel, but there is no `cancel` line that says how")
+	}
+	return &engine.Job{
+		JobName:          engine.JobName{Name: j.Name},
+		Adapter:          compiled,
+		Pace:             pace,
+		Deadline:         time.Duration(cmp.Or(j.Deadline, caddy.Duration(defaultDeadline))),
+		CancelAtDeadline: j.CancelAtDeadline,
+		Respond:          respond,
+	}, nil
+}
+
+// resolveHeaders replaces what Caddy's environment knows ({env.*}, {file.*}) in
+// the headers of our requests, which is where tokens are.
+func resolveHeaders(s adapter.Spec) adapter.Spec {
+	repl := caddy.NewReplacer()
+	endpoints := []**adapter.Endpoint{&s.Status, &s.Cancel}
+	if s.Result != nil {
+		result := *s.Result
+		s.Result = &result
+		endpoints = append(endpoints, &result.Fetch)
+	}
+	for _, e := range endpoints {
+		if *e == nil {
+			continue
+		}
+		resolved := **e
+		resolved.Header = resolved.Header.Clone()
+		for _, values := range resolved.Header {
+			for i, v := range values {
+				values[i] = repl.ReplaceKnown(v, "")
+			}
+		}
+		*e = &resolved
+	}
+	return s
+}
+
+// pace fills in defaults and checks.
+func (p *Poll) pace() (engine.Pace, error) {
+	pace := engine.DefaultPace
+	if p == nil {
+		return pace, nil
+	}
+	for _, d := range []struct {
+		name  string
+		value caddy.Duration
+		to    *time.Duration
+		least time.Duration
+	}{
+		{"interval", p.Interval, &pace.Interval, 100 * time.Millisecond},
+		{"first", p.First, &pace.First, time.Millisecond},
+		{"max_interval", p.MaxInterval, &pace.MaxInterval, 100 * time.Millisecond},
+		{"timeout", p.Timeout, &pace.Timeout, 100 * time.Millisecond},
+		{"give_up", p.GiveUp, &pace.GiveUp, time.Second},
+	} {
+		switch value := time.Duration(d.value); {
+		case value == 0:
+		case value < d.least:
+			return pace, fmt.Errorf("poll %s: %s is too short; write at least %s", d.name, value, d.least)
+		default:
+			*d.to = value
+		}
+	}
+	if p.MaxInterval == 0 {
+		pace.MaxInterval = max(pace.MaxInterval, pace.Interval)
+	}
+	if pace.MaxInterval < pace.Interval {
+		return pace, fmt.Errorf("poll max_interval: %s is less than the interval of %s", pace.MaxInterval, pace.Interval)
+	}
+	if p.Backoff != 0 {
+		pace.Backoff = p.Backoff
+	}
+	if p.Jitter != nil {
+		pace.Jitter = *p.Jitter
+	}
+	switch {
+	case pace.Backoff < 1 || pace.Backoff > 10:
+		return pace, fmt.Errorf("poll backoff: %v is out of range; write a factor from 1 to 10", pace.Backoff)
+	case pace.Jitter < 0 || pace.Jitter > 1:
+		return pace, fmt.Errorf("poll jitter: %v is out of range; write 0%% to 100%%", pace.Jitter)
+	}
+	return pace, nil
+}
+
+func list[T ~string](words []T) string {
+	texts := make([]string, len(words))
+	for i, w := range words {
+		texts[i] = string(w)
+	}
+	return strings.Join(texts, ", ")
+}

@@ -1,0 +1,121 @@
+package caddymodule
+
+import (
+	"fmt"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddy-intents/caddy-intents/store"
+	"github.com/caddy-intents/caddy-intents/store/boltstore"
+	"github.com/caddy-intents/caddy-intents/store/memstore"
+)
+
+func init() {
+	caddy.RegisterModule(BoltStore{})
+	caddy.RegisterModule(MemoryStore{})
+}
+
+// A StoreOpener is a module in the namespace intents.stores.
+type StoreOpener interface {
+	// Address names the store: two configs with the same address share one. It is
+	// called after Provision and opens nothing.
+	Address() string
+
+	// Open opens the store. It may be called again after it failed.
+	Open(log *slog.Logger) (store.Store, error)
+}
+
+// BoltStore keeps intents in one file, which survives a crash and a power cut: a
+// client is answered after the file is synced. One Caddy at a time can have it.
+type BoltStore struct {
+	// The file. Default: "intents/intents.db" in Caddy's data directory. It is
+	// created with its directory if it is not there.
+	Path string `json:"path,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (BoltStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "intents.stores.bolt", New: func() caddy.Module { return new(BoltStore) }}
+}
+
+// Provision fills in the path.
+func (s *BoltStore) Provision(caddy.Context) error {
+	path, err := caddy.NewReplacer().ReplaceOrErr(s.Path, true, true)
+	if err != nil {
+		return fmt.Errorf("path: %w", err)
+	}
+	if path == "" {
+		path = filepath.Join(caddy.AppDataDir(), "intents", "intents.db")
+	}
+	s.Path, err = filepath.Abs(path)
+	return err
+}
+
+// Address is the file itself, so that no two spellings of a path open it twice.
+func (s *BoltStore) Address() string {
+	if real, err := filepath.EvalSymlinks(s.Path); err == nil {
+		return "bolt:" + real
+	}
+	return "bolt:" + s.Path
+}
+
+func (s *BoltStore) Open(log *slog.Logger) (store.Store, error) {
+	return boltstore.Open(s.Path, boltstore.Options{Logger: log})
+}
+
+// UnmarshalCaddyfile parses the store's arguments. Syntax:
+//
+//	store bolt [<path>]
+func (s *BoltStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the store's name
+	if d.NextArg() {
+		s.Path = d.Val()
+	}
+	return noMore(d)
+}
+
+// MemoryStore keeps intents in memory. They are gone when Caddy stops, and with a
+// reload that names another store.
+type MemoryStore struct{}
+
+// CaddyModule returns the Caddy module information.
+func (MemoryStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "intents.stores.memory", New: func() caddy.Module { return new(MemoryStore) }}
+}
+
+func (*MemoryStore) Address() string { return "memory" }
+
+func (*MemoryStore) Open(log *slog.Logger) (store.Store, error) {
+	log.Warn("intents are kept in memory: they are lost when Caddy stops")
+	return memstore.New(), nil
+}
+
+// UnmarshalCaddyfile parses the store's arguments. Syntax:
+//
+//	store memory
+func (*MemoryStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the store's name
+	return noMore(d)
+}
+
+// noMore refuses what is left of a segment.
+func noMore(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	if d.NextBlock(d.Nesting()) {
+		return d.Errf("unexpected %q: there is nothing to configure in a block here", d.Val())
+	}
+	return nil
+}
+
+var (
+	_ StoreOpener           = (*BoltStore)(nil)
+	_ caddy.Provisioner     = (*BoltStore)(nil)
+	_ caddyfile.Unmarshaler = (*BoltStore)(nil)
+	_ StoreOpener           = (*MemoryStore)(nil)
+	_ caddyfile.Unmarshaler = (*MemoryStore)(nil)
+)
