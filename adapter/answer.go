@@ -106,10 +106,7 @@ func decodeBody(a Answer) (any, bodyKind, string) {
 	case looksHTML(a.Header, raw):
 		return nil, opaqueBody, htmlProblem
 	case raw[0] == '<':
-		if v, err := decodeXML(raw); err == nil {
-			return v, xmlBody, ""
-		}
-		return nil, opaqueBody, "neither JSON nor XML"
+		return decodeMarkup(raw)
 	}
 	v, err := decodeJSON(raw)
 	switch {
@@ -119,6 +116,21 @@ func decodeBody(a Answer) (any, bodyKind, string) {
 		return nil, opaqueBody, "not JSON"
 	}
 	return v, jsonBody, ""
+}
+
+// decodeMarkup reads XML. XHTML is well-formed and yet no status: it is what a
+// login page looks like.
+func decodeMarkup(raw []byte) (any, bodyKind, string) {
+	root, err := decodeXML(raw)
+	if err != nil {
+		return nil, opaqueBody, "neither JSON nor XML"
+	}
+	for name := range root {
+		if strings.EqualFold(name, "html") {
+			return nil, opaqueBody, htmlProblem
+		}
+	}
+	return root, xmlBody, ""
 }
 
 // trimBody removes white space and the byte order mark that some frameworks write.

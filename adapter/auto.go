@@ -224,7 +224,7 @@ func autoStatusURLs(v *view) iter.Seq[found] {
 
 // looksURL keeps names ("operation": "resize") from being taken for relative URLs.
 func looksURL(s string) bool {
-	return strings.HasPrefix(s, "/") || strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://")
+	return strings.HasPrefix(s, "/") || strings.Contains(s, "://")
 }
 
 // links lists urls.get, _links.self.href and the like.
@@ -253,7 +253,7 @@ func (r *stateReader) autoState(v *view) verdict {
 	}
 	said, _ := r.wordIn(o)
 	if !said.settled {
-		said = cmpVerdict(doneIn(o), said)
+		said = settledOr(doneIn(o), said)
 	}
 	if said.status == intent.Completed {
 		return r.doubt(o, said)
@@ -261,8 +261,8 @@ func (r *stateReader) autoState(v *view) verdict {
 	return said
 }
 
-// cmpVerdict prefers the one that is settled.
-func cmpVerdict(first, second verdict) verdict {
+// settledOr is first if that is settled.
+func settledOr(first, second verdict) verdict {
 	if first.settled {
 		return first
 	}
@@ -277,14 +277,17 @@ func (r *stateReader) wordIn(o object) (verdict, found) {
 	if said.settled && !envelope {
 		return said, at
 	}
-	holding := false
-	for inner := range o.held(holders) {
+	holding := isList(o.fields["data"])
+	for inner := range o.around() {
+		if inner.expr == o.expr {
+			continue
+		}
 		holding = true
-		if innerSaid, innerAt := r.innerWord(inner); innerSaid.settled {
+		if innerSaid, innerAt := r.pick(inner.texts(stateNames)); innerSaid.settled {
 			return innerSaid, innerAt
 		}
 	}
-	if envelope && (holding || isList(o.fields["data"])) {
+	if envelope && holding {
 		return verdict{status: intent.InProgress, unknown: at.value}, at
 	}
 	return said, at
@@ -295,19 +298,6 @@ func isList(v any) bool {
 	return ok
 }
 
-// innerWord looks one level deeper once more: data.attributes.status.
-func (r *stateReader) innerWord(o object) (verdict, found) {
-	if said, at := r.pick(o.texts(stateNames)); said.settled {
-		return said, at
-	}
-	for inner := range o.held(holders) {
-		if said, at := r.pick(inner.texts(stateNames)); said.settled {
-			return said, at
-		}
-	}
-	return verdict{}, found{}
-}
-
 // pick takes the first word that has a meaning, unless another one says that the
 // job goes on.
 func (r *stateReader) pick(words []found) (verdict, found) {
@@ -316,7 +306,7 @@ func (r *stateReader) pick(words []found) (verdict, found) {
 		status, known := r.meaning(word.value)
 		switch {
 		case !known && !said.settled && said.unknown == "":
-			said.unknown, at = word.value, word
+			said.unknown, at = unknownWord(word.value), word
 		case known && (!said.settled || status == intent.InProgress):
 			said, at = verdict{status: status, settled: true}, word
 		}
@@ -407,15 +397,33 @@ func (r *stateReader) submitted(v *view) (intent.Status, string) {
 	return status, ""
 }
 
-// autoProgress looks for a percentage, a fraction or two counts.
-func autoProgress(v *view) *float64 {
-	o, ok := top(v)
-	if ok {
-		if p := o.progress(); p != nil {
-			return p
+// around lists o and what holds the job in it, two levels deep
+// (data.attributes.progress), the nearest first.
+func (o object) around() iter.Seq[object] {
+	return func(yield func(object) bool) {
+		if !yield(o) {
+			return
 		}
 		for inner := range o.held(holders) {
-			if p := inner.progress(); p != nil {
+			if !yield(inner) {
+				return
+			}
+		}
+		for inner := range o.held(holders) {
+			for innermost := range inner.held(holders) {
+				if !yield(innermost) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// autoProgress looks for a percentage, a fraction or two counts.
+func autoProgress(v *view) *float64 {
+	if o, ok := top(v); ok {
+		for place := range o.around() {
+			if p := place.progress(); p != nil {
 				return p
 			}
 		}
@@ -470,11 +478,8 @@ func percentOf(v any, maybeFraction bool) *float64 {
 // autoMessage looks for a text about what the job is doing.
 func autoMessage(v *view) string {
 	if o, ok := top(v); ok {
-		if texts := o.texts(messageNames); len(texts) > 0 {
-			return texts[0].value
-		}
-		for inner := range o.held(holders) {
-			if texts := inner.texts(messageNames); len(texts) > 0 {
+		for place := range o.around() {
+			if texts := place.texts(messageNames); len(texts) > 0 {
 				return texts[0].value
 			}
 		}
@@ -484,16 +489,11 @@ func autoMessage(v *view) string {
 
 // autoError looks for the reason why a job did not complete.
 func autoError(v *view) any {
-	o, ok := top(v)
-	if !ok {
-		return nil
-	}
-	if reason := o.reason(); reason != nil {
-		return reason
-	}
-	for inner := range o.held(holders) {
-		if reason := inner.reason(); reason != nil {
-			return reason
+	if o, ok := top(v); ok {
+		for place := range o.around() {
+			if reason := place.reason(); reason != nil {
+				return reason
+			}
 		}
 	}
 	return nil

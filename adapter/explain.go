@@ -13,7 +13,7 @@ const knownNames = "code, headers, body, text, params and request"
 
 var (
 	undeclared = regexp.MustCompile(`undeclared reference to '([^']*)'`)
-	jsonPath   = regexp.MustCompile(`^\$(?:\.|\[)[\w.\[\]'"-]*$`)
+	jsonPath   = regexp.MustCompile(`^\$(?:\.\w+|\[\d+\]|\['[^']*'\])+$`)
 	dashedPath = regexp.MustCompile(`^(body|headers|request)((?:\.\w+)*)\.(\w+(?:-\w+)+)$`)
 )
 
@@ -25,6 +25,8 @@ func explain(src string, issues *cel.Issues) error {
 	if hint := hintFor(src, message); hint != "" {
 		return errors.New(hint)
 	}
+	message, _, _ = strings.Cut(message, " expecting ") // a list of all tokens there are
+	message = strings.Replace(message, "mismatched input '<EOF>'", "something is missing at the end", 1)
 	message = strings.Replace(message, "Syntax error: ", "syntax error: ", 1)
 	message = strings.Replace(message, " (in container '')", "", 1)
 	column := first.Location.Column() + 1

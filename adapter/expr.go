@@ -30,6 +30,7 @@ var errCut = errors.New("expression costs too much")
 // nearly all of them are, is walked without CEL; path_test.go and a fuzz target
 // hold both ways together.
 type expr struct {
+	field string // what it is for, in the words of the config
 	src   string
 	path  *path // nil if CEL is needed
 	prog  cel.Program
@@ -75,7 +76,7 @@ func compileExpr(field, src string) (*expr, error) {
 		return nil, specErr(field, "%q: %w", src, err)
 	}
 	root := checked.NativeRep().Expr()
-	return &expr{src: src, path: pathOf(root), prog: prog, reads: namesIn(root), gives: checked.OutputType()}, nil
+	return &expr{field: field, src: src, path: pathOf(root), prog: prog, reads: namesIn(root), gives: checked.OutputType()}, nil
 }
 
 // compileCondition compiles an expression that is true or false.
@@ -118,7 +119,7 @@ func (e *expr) compute(v *view) (any, error) {
 	if _, failed := errors.AsType[*types.Err](err); failed && !errors.Is(err, interpreter.InterruptError{}) {
 		return nil, nil
 	}
-	return nil, errCut
+	return nil, fmt.Errorf("%s: %w", e.field, errCut)
 }
 
 // holds evaluates a condition.

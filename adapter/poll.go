@@ -170,7 +170,7 @@ func (p *PollReading) wordless(v *view) verdict {
 		p.Memory = remembered
 		return verdict{status: intent.InProgress, settled: true}
 	}
-	if !codeTells(v.Code, p.Memory) {
+	if !codeTells(v.Code, p.Memory) || v.decode() == jsonBody && v.body == nil {
 		return verdict{status: intent.InProgress}
 	}
 	if v.decode() == jsonBody && autoFailed(v.body) {

@@ -131,12 +131,13 @@ func (j *Job) ReadFetched(r intent.Reading, a Answer) intent.Reading {
 	return r
 }
 
-// wholeBody is a body as JSON: minified, or as a string if it is none.
+// wholeBody is a body as JSON: minified, or as a string if it is none. A part of a
+// body is no result.
 func wholeBody(v *view) json.RawMessage {
-	switch v.decode() {
-	case emptyBody:
+	switch kind := v.decode(); {
+	case kind == emptyBody || v.Cut:
 		return nil
-	case jsonBody:
+	case kind == jsonBody:
 		return compactJSON(trimBody(v.Body))
 	}
 	return encodeJSON(string(bytes.ToValidUTF8(v.Body, []byte("\uFFFD"))))

@@ -151,7 +151,12 @@ func (r *stateReader) read(v *view) (verdict, error) {
 	if status, ok := r.meaning(word); ok {
 		return verdict{status: status, settled: true}, nil
 	}
-	return verdict{status: intent.InProgress, unknown: word}, nil
+	return verdict{status: intent.InProgress, unknown: unknownWord(word)}, nil
+}
+
+// unknownWord bounds a word that is going to be told and logged.
+func unknownWord(word string) string {
+	return strings.ToValidUTF8(clip(strings.TrimSpace(word), 128), "")
 }
 
 // meaning looks a word up: in the operator's words, or if there are none (or with
@@ -163,7 +168,7 @@ func (r *stateReader) meaning(word string) (intent.Status, bool) {
 	if r.words != nil && !r.auto {
 		return "", false
 	}
-	status, ok := commonWords[squeeze(word)]
+	status, ok := commonWords[squeeze(strings.TrimSpace(word))]
 	return status, ok
 }
 

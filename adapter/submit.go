@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/http"
@@ -78,12 +79,13 @@ type submission struct {
 	from origin
 	out  SubmitReading
 
-	named  found // the status URL that auto found
-	target string
+	named   found  // the status URL that auto found
+	target  string // path and query of it
+	refused string // the first one that was not accepted
 }
 
 func (r *submission) none(why string) *NoJobError {
-	e := &NoJobError{Code: r.view.Code, Why: why, Refused: r.out.Refused}
+	e := &NoJobError{Code: r.view.Code, Why: why, Refused: cmp.Or(r.out.Refused, r.refused)}
 	if r.view.decode().structured() {
 		if object, ok := r.view.body.(map[string]any); ok {
 			e.Keys = slices.Sorted(maps.Keys(object))
@@ -98,11 +100,12 @@ func (r *submission) readIdentity() error {
 	r.findStatusURL()
 	switch {
 	case r.job.jobID != nil:
-		id, err := r.job.jobID.text(r.view)
+		value, err := r.job.jobID.eval(r.view)
 		if err != nil {
-			return r.none("job_id: " + err.Error())
+			return r.none(err.Error())
 		}
-		if id == "" {
+		id, ok := scalarText(value)
+		if _, truth := value.(bool); !ok || truth || id == "" {
 			return r.none(fmt.Sprintf("job_id %s is not in it", r.job.jobID.src))
 		}
 		r.out.Delivery.JobID = id
@@ -137,9 +140,7 @@ func (r *submission) findStatusURL() {
 			r.named, r.target = candidate, target
 			return
 		}
-		if r.job.status.target == nil && r.out.Refused == "" {
-			r.out.Refused = redact(candidate.value)
-		}
+		r.refused = cmp.Or(r.refused, redact(candidate.value))
 	}
 }
 
@@ -162,7 +163,6 @@ func (r *submission) readStatusURL() error {
 	if r.target == "" || r.job.statusURL != nil {
 		return r.none("it names no status URL that can be used: write status GET <path with {job_id}>, or status_url <expression>")
 	}
-	r.out.Refused = ""
 	r.settle(r.target, r.named.header)
 	r.out.Pin = append(r.out.Pin, r.pinStatus())
 	return nil
@@ -172,7 +172,7 @@ func (r *submission) readStatusURL() error {
 func (r *submission) toldStatusURL() (bool, error) {
 	told, err := r.job.statusURL.text(r.view)
 	if err != nil {
-		return false, r.none("status_url: " + err.Error())
+		return false, r.none(err.Error())
 	}
 	if told == "" {
 		return false, nil

@@ -14,7 +14,7 @@ import (
 // namespace; elements that repeat become a list; an element without attributes
 // and children is its text; beside them the text is "#text". Only the five
 // standard entities exist, so nothing can expand.
-func decodeXML(body []byte) (any, error) {
+func decodeXML(body []byte) (map[string]any, error) {
 	dec := xml.NewDecoder(bytes.NewReader(body))
 	dec.CharsetReader = latin1
 	root := element{}

@@ -1,0 +1,133 @@
+package adapter_test
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/tools/txtar"
+
+	"github.com/caddy-intents/caddy-intents/adapter"
+	"github.com/caddy-intents/caddy-intents/intent"
+)
+
+var update = flag.Bool("update", false, "write what the cases in testdata give into them")
+
+// Each case is a spec and what its backend says, as on the wire, then what is made
+// of it. Cases whose name begins with bad_ are about what must not be believed.
+func TestSpecsReadAnswersAsTheCasesSay(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			archive, err := txtar.ParseFile(file)
+			require.NoError(t, err)
+			got := runCase(t, archive)
+			if *update {
+				setFile(archive, "want", got)
+				require.NoError(t, os.WriteFile(file, txtar.Format(archive), 0o644))
+			}
+			require.Equal(t, fileOf(archive, "want"), got)
+		})
+	}
+}
+
+func fileOf(a *txtar.Archive, name string) string {
+	for _, f := range a.Files {
+		if f.Name == name {
+			return string(f.Data)
+		}
+	}
+	return ""
+}
+
+func setFile(a *txtar.Archive, name, data string) {
+	for i := range a.Files {
+		if a.Files[i].Name == name {
+			a.Files[i].Data = []byte(data)
+			return
+		}
+	}
+	a.Files = append(a.Files, txtar.File{Name: name, Data: []byte(data)})
+}
+
+// runCase plays a case and writes down what happens.
+func runCase(t *testing.T, a *txtar.Archive) string {
+	var spec adapter.Spec
+	require.NoError(t, json.Unmarshal([]byte(fileOf(a, "spec.json")), &spec))
+	var options adapter.Options
+	if text := fileOf(a, "options.json"); text != "" {
+		require.NoError(t, json.Unmarshal([]byte(text), &options))
+	}
+	job, err := adapter.Compile(spec, options)
+	if err != nil {
+		_, typed := errors.AsType[*adapter.SpecError](err)
+		require.True(t, typed, "%T", err)
+		return "error " + err.Error() + "\n"
+	}
+	p := player{t: t, job: job}
+	for _, f := range a.Files {
+		switch verb, _, _ := strings.Cut(f.Name, "-"); verb {
+		case "submit":
+			p.submit(string(f.Data))
+		case "poll":
+			p.poll(f.Name, string(f.Data))
+		case "fetched":
+			p.fetched(string(f.Data))
+		case "canceled":
+			fmt.Fprintln(&p.out, f.Name, job.ReadCancel(parseAnswer(t, string(f.Data))))
+		}
+	}
+	return p.out.String()
+}
+
+type player struct {
+	t    *testing.T
+	job  *adapter.Job
+	in   intent.Intent
+	last intent.Reading
+	out  strings.Builder
+}
+
+func (p *player) submit(exchange string) {
+	s, method, answer := parseExchange(p.t, exchange)
+	params, ok := p.job.MatchSubmit(method, s.Path)
+	require.True(p.t, ok, "%s %s is not the submit", method, s.Path)
+	s.Params = params
+	if !p.job.ReadsRequest() {
+		s.Body = nil
+	}
+	read, err := p.job.ReadSubmit(s, answer)
+	if err != nil {
+		none, typed := errors.AsType[*adapter.NoJobError](err)
+		require.True(p.t, typed, "%T", err)
+		fmt.Fprintf(&p.out, "submit    %v\n", err)
+		p.say("keys", strings.Join(none.Keys, " "))
+		p.say("refused", none.Refused)
+		return
+	}
+	p.in = intent.Intent{Delivery: read.Delivery, Polling: intent.Polling{Memory: read.Memory}}
+	p.in.Host, p.in.Scheme, p.in.Request, p.in.Captured = s.Host, s.Scheme, s.Body, s.Body != nil
+	p.said(read)
+	p.requests()
+}
+
+func (p *player) poll(name, answer string) {
+	read := p.job.ReadPoll(&p.in, parseAnswer(p.t, answer))
+	fmt.Fprintln(&p.out, name+"   ", pollText(read))
+	p.in.Memory, p.last = read.Memory, read.Reading
+	if read.Fetch != nil {
+		p.say("fetch", requestText(*read.Fetch))
+	}
+}
+
+func (p *player) fetched(answer string) {
+	p.say("fetched", readingText(p.job.ReadFetched(p.last, parseAnswer(p.t, answer))))
+}

@@ -1,0 +1,160 @@
+package adapter_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-intents/caddy-intents/adapter"
+	"github.com/caddy-intents/caddy-intents/intent"
+)
+
+// compile compiles a spec written as JSON.
+func compile(t testing.TB, spec string, o adapter.Options) *adapter.Job {
+	t.Helper()
+	var s adapter.Spec
+	require.NoError(t, json.Unmarshal([]byte(spec), &s))
+	job, err := adapter.Compile(s, o)
+	require.NoError(t, err)
+	return job
+}
+
+// statusSpec is a spec with the given fields besides the two paths.
+func statusSpec(fields string) string {
+	if fields != "" {
+		fields = "," + fields
+	}
+	return `{"submit":{"path":"/jobs"},"status":{"target":"/jobs/{job_id}"}` + fields + `}`
+}
+
+func running() *intent.Intent {
+	return &intent.Intent{Delivery: intent.Delivery{JobID: "7", StatusURL: "/jobs/7"}}
+}
+
+// ok is a 200 with a body.
+func ok(body string) adapter.Answer { return answer(http.StatusOK, body) }
+
+// parseExchange reads a request and its answer; the request may be left out.
+func parseExchange(t *testing.T, exchange string) (s adapter.Submitted, method string, a adapter.Answer) {
+	s, method = adapter.Submitted{Host: "api.example.com", Scheme: "https", Path: "/jobs"}, "POST"
+	request, rest, found := strings.Cut(exchange, "\nHTTP/1.1 ")
+	if !found {
+		return s, method, parseAnswer(t, exchange)
+	}
+	head, body, _ := strings.Cut(request, "\n\n")
+	line, _, _ := strings.Cut(head, "\n")
+	words := strings.Fields(line)
+	require.Len(t, words, 2, "a request begins with a method and a path")
+	method, s.Path = words[0], words[1]
+	s.Body = []byte(strings.TrimSpace(body))
+	return s, method, parseAnswer(t, "HTTP/1.1 "+rest)
+}
+
+// parseAnswer reads an answer. One whose Content-Length is above what follows was
+// cut off.
+func parseAnswer(t *testing.T, text string) adapter.Answer {
+	head, body, _ := strings.Cut(text, "\n\n")
+	line, fields, _ := strings.Cut(head, "\n")
+	code, err := strconv.Atoi(strings.Fields(line)[1])
+	require.NoError(t, err)
+	header, err := textproto.NewReader(bufio.NewReader(strings.NewReader(fields + "\n\n"))).ReadMIMEHeader()
+	require.NoError(t, err)
+	body = strings.TrimSuffix(body, "\n")
+	length, _ := strconv.Atoi(header.Get("Content-Length"))
+	return adapter.Answer{Code: code, Header: http.Header(header), Body: []byte(body), Cut: length > len(body)}
+}
+
+func (p *player) say(word, text string) {
+	if text != "" {
+		fmt.Fprintf(&p.out, "%-9s %s\n", word, text)
+	}
+}
+
+func (p *player) said(read adapter.SubmitReading) {
+	fmt.Fprintf(&p.out, "submit    job %q at %s\n", read.Delivery.JobID, read.Delivery.StatusURL)
+	for _, name := range slices.Sorted(maps.Keys(read.Delivery.Params)) {
+		p.say("params", fmt.Sprintf("%s=%q", name, read.Delivery.Params[name]))
+	}
+	if read.Reading != nil {
+		p.say("reading", readingText(*read.Reading))
+	}
+	if read.RetryAfter != 0 {
+		p.say("retry", read.RetryAfter.String())
+	}
+	p.say("memory", read.Memory)
+	p.say("refused", read.Refused)
+	for _, line := range read.Pin {
+		p.say("pin", line)
+	}
+}
+
+// requests writes down what would be sent.
+func (p *player) requests() {
+	poll, err := p.job.PollRequest(&p.in)
+	require.NoError(p.t, err)
+	p.say("poll", requestText(poll))
+	cancel, can, err := p.job.CancelRequest(&p.in)
+	require.NoError(p.t, err)
+	if can {
+		p.say("cancel", requestText(cancel))
+	}
+}
+
+func requestText(r adapter.Request) string {
+	text := r.Method + " " + r.URL
+	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
+		text += fmt.Sprintf(" %s: %q", name, r.Header[name])
+	}
+	return text
+}
+
+func pollText(p adapter.PollReading) string {
+	text := p.Outcome.String()
+	if p.Outcome == adapter.Readable {
+		text = readingText(p.Reading)
+	} else {
+		text += ": " + p.Reason
+	}
+	if p.Lost {
+		text += " lost"
+	}
+	if p.RetryAfter != 0 {
+		text += " retry=" + p.RetryAfter.String()
+	}
+	if p.Memory != "" {
+		text += fmt.Sprintf(" memory=%q", p.Memory)
+	}
+	return text
+}
+
+func readingText(r intent.Reading) string {
+	text := string(r.Status)
+	if r.UnknownState != "" {
+		text += fmt.Sprintf(" unknown=%q", r.UnknownState)
+	}
+	if r.Progress != nil {
+		text += fmt.Sprintf(" progress=%v", *r.Progress)
+	}
+	if r.Message != "" {
+		text += fmt.Sprintf(" message=%q", r.Message)
+	}
+	if r.Result != nil {
+		text += " result=" + string(r.Result)
+	}
+	if r.ResultURL != "" {
+		text += " result_url=" + r.ResultURL
+	}
+	if r.Error != nil {
+		text += fmt.Sprintf(" error=%s/%s:%q", r.Error.Category, r.Error.Code, r.Error.Message)
+	}
+	return text
+}
