@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,8 +32,9 @@ type tester struct {
 	store  *faultyStore
 	hub    *Hub
 	server *Server
-	ended  []End
-	mu     sync.Mutex
+
+	mu    sync.Mutex
+	ended []End
 }
 
 // run runs f in a bubble and then closes everything, which shows that nothing
@@ -66,6 +68,13 @@ func (tt *tester) configure(c Config) {
 	tt.server = New(c)
 }
 
+func (tt *tester) wantEnds(want ...End) {
+	tt.t.Helper()
+	tt.mu.Lock()
+	defer tt.mu.Unlock()
+	require.Equal(tt.t, want, tt.ended)
+}
+
 // faultyStore is a store whose signals can get lost and which can fail.
 type faultyStore struct {
 	store.Store
@@ -79,6 +88,13 @@ func (f *faultyStore) set(change func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	change()
+}
+
+// told is until when the store was told that intents are watched, in order.
+func (f *faultyStore) told() []time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.watched)
 }
 
 func (f *faultyStore) failure() error {
@@ -223,13 +239,13 @@ func (tt *tester) observes(target string, header ...string) *observer {
 	o := &observer{t: tt.t, conn: newConn(), leave: leave, done: make(chan struct{})}
 	r := request(http.MethodGet, target, header).WithContext(ctx)
 	server := tt.server
-	go o.serve(server, r)
+	go o.serve(server, o.conn, r)
 	synctest.Wait()
 	return o
 }
 
 // serve does what net/http does around a handler. It ends with the stream.
-func (o *observer) serve(server *Server, r *http.Request) {
+func (o *observer) serve(server *Server, w http.ResponseWriter, r *http.Request) {
 	defer close(o.done)
 	defer func() {
 		switch v := recover(); v {
@@ -240,7 +256,7 @@ func (o *observer) serve(server *Server, r *http.Request) {
 			panic(v)
 		}
 	}()
-	server.ServeHTTP(o.conn, r)
+	server.ServeHTTP(w, r)
 }
 
 var (

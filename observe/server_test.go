@@ -205,12 +205,12 @@ func TestAskingForAnIntentKeepsItWatchedForAWhile(t *testing.T) {
 	run(t, func(tt *tester) {
 		job := tt.begins()
 		tt.get(job.path())
-		require.Equal(t, []time.Time{time.Now().Add(glance)}, tt.store.watched)
+		require.Equal(t, []time.Time{time.Now().Add(glance)}, tt.store.told())
 		ended := tt.runsThrough()
-		before := len(tt.store.watched)
+		before := len(tt.store.told())
 		tt.get(ended.path())
 		tt.get(ended.path() + "/events")
-		require.Len(t, tt.store.watched, before)
+		require.Len(t, tt.store.told(), before)
 	})
 }
 

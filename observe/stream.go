@@ -68,34 +68,42 @@ type stream struct {
 	leave   End       // why it does
 }
 
-// serveStream answers with a stream of events.
+// serveStream answers with a stream of events. It keeps nothing on its stack.
 func (s *Server) serveStream(w http.ResponseWriter, r *http.Request, text string) error {
+	st, err := s.open(w, r, text)
+	if st != nil {
+		st.serve(r.Context(), s.Ended)
+	}
+	return err
+}
+
+// open writes the head of the answer and returns the stream that is to follow, or
+// nil if none is.
+func (s *Server) open(w http.ResponseWriter, r *http.Request, text string) (*stream, error) {
 	ask, err := s.readAsk(r)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	in, err := s.find(r.Context(), text)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	from := ask.cursor.in(in.Generation)
 	over := in.Status.Terminal() && from == in.EventID(in.Seq) && ask.leave != EndTimeout
 	if over || r.Method == http.MethodHead {
 		writeHead(w, over)
-		return nil
+		return nil, nil
 	}
 	seat, err := s.Hub.join(in.ID, s.MaxObservers)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	st := &stream{
+	writeHead(w, false)
+	return &stream{
 		hub: s.Hub, log: s.Store, seat: seat, out: newResponseWire(w, s.Hub.drained),
 		id: in.ID, url: s.IntentURL(Prefix(r.Context()), in.ID), cursor: from,
 		heartbeat: ask.heartbeat, leaveAt: time.Now().Add(ask.life), leave: ask.leave,
-	}
-	writeHead(w, false)
-	st.serve(r.Context(), s.Ended)
-	return nil
+	}, nil
 }
 
 // serve runs the stream to its end and ends the response accordingly.

@@ -42,7 +42,7 @@ func TestStreamShowsTheLifeOfAnIntentAsItHappens(t *testing.T) {
 		e = obs.wantEvent("intent.completed")
 		require.Equal(t, map[string]any{"url": "/report.pdf"}, e.Details["result"])
 		obs.wantEnd()
-		require.Equal(t, []End{EndDone}, tt.ended)
+		tt.wantEnds(EndDone)
 	})
 }
 
@@ -264,7 +264,7 @@ func TestWaitSecondsEndsTheStreamCleanlyAndOnTime(t *testing.T) {
 		token := obs.next()
 		require.Equal(t, "event: stream.timeout\ndata: {\"ok\":true,\"next_seq\":4}\n\n", token)
 		obs.wantEnd()
-		require.Equal(t, []End{EndTimeout}, tt.ended)
+		tt.wantEnds(EndTimeout)
 	})
 }
 
@@ -325,7 +325,7 @@ func TestAStreamIsCutAtItsAge(t *testing.T) {
 		}
 		obs.wantRetry(500*time.Millisecond, 5*time.Second)
 		obs.wantCut()
-		require.Equal(t, []End{EndAge}, tt.ended)
+		tt.wantEnds(EndAge)
 	})
 }
 
@@ -347,7 +347,7 @@ func TestAReaderThatStopsHoldsUpNobodyAndIsCut(t *testing.T) {
 
 		tt.passes(writeTimeout - 2*time.Second)
 		slow.wantCut()
-		require.Equal(t, []End{EndSlow}, tt.ended)
+		tt.wantEnds(EndSlow)
 		obs.leave()
 
 		// It comes back for what it missed.
@@ -382,7 +382,7 @@ func TestAClientThatLeavesIsForgottenAtOnce(t *testing.T) {
 		obs.leave()
 		obs.wantCut()
 		require.Zero(t, tt.hub.Observers())
-		require.Equal(t, []End{EndGone}, tt.ended)
+		tt.wantEnds(EndGone)
 	})
 }
 
@@ -440,13 +440,13 @@ func TestPollingIsToldThatAnIntentIsWatchedOnceForAllObservers(t *testing.T) {
 		for range 20 {
 			all = append(all, tt.observes(job.stream()+"?heartbeat=60"))
 		}
-		require.Equal(t, []time.Time{start.Add(watchWindow)}, tt.store.watched)
+		require.Equal(t, []time.Time{start.Add(watchWindow)}, tt.store.told())
 		for range 8 {
 			tt.passes(store.CheckInterval)
-			until := tt.store.watched[len(tt.store.watched)-1]
-			require.Greater(t, time.Until(until), store.CheckInterval, "one refresh may get lost")
+			told := tt.store.told()
+			require.Greater(t, time.Until(told[len(told)-1]), store.CheckInterval, "one refresh may get lost")
 		}
-		require.Len(t, tt.store.watched, 9)
+		require.Len(t, tt.store.told(), 9)
 		for _, obs := range all {
 			obs.leave()
 		}

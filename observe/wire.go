@@ -3,7 +3,9 @@ package observe
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"os"
 	"time"
 )
 
@@ -26,6 +28,7 @@ type responseWire struct {
 	w       http.ResponseWriter
 	rc      *http.ResponseController
 	drained context.Context // a write under way then has to hurry
+	until   time.Time       // when the write under way has to be done
 }
 
 func newResponseWire(w http.ResponseWriter, drained context.Context) *responseWire {
@@ -37,31 +40,37 @@ func newResponseWire(w http.ResponseWriter, drained context.Context) *responseWi
 func (o *responseWire) Write(p []byte) (n int, err error) {
 	settle := o.hurryWhenDrained()
 	defer settle()
-	if err = o.deadline(); err != nil {
+	if err = o.setDeadline(); err != nil {
 		return 0, err
 	}
 	if n, err = o.w.Write(p); err != nil {
+		return n, o.explain(err)
+	}
+	if err = o.setDeadline(); err != nil { // wrappers may have moved it
 		return n, err
 	}
-	if err = o.flush(); err != nil {
-		return n, err
+	if err = o.rc.Flush(); err != nil {
+		return n, o.explain(err)
 	}
 	return n, tolerate(o.rc.SetWriteDeadline(time.Time{}))
 }
 
-func (o *responseWire) flush() error {
-	if err := o.deadline(); err != nil {
-		return err
-	}
-	return o.rc.Flush()
-}
-
-func (o *responseWire) deadline() error {
+func (o *responseWire) setDeadline() error {
 	timeout := writeTimeout
 	if o.drained.Err() != nil {
 		timeout = hurryTimeout
 	}
-	return tolerate(o.rc.SetWriteDeadline(time.Now().Add(timeout)))
+	o.until = time.Now().Add(timeout)
+	return tolerate(o.rc.SetWriteDeadline(o.until))
+}
+
+// explain gives the error of a write that took too long its name: on HTTP/2 it
+// looks like that of a client that left.
+func (o *responseWire) explain(err error) error {
+	if time.Now().Before(o.until) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", os.ErrDeadlineExceeded, err)
 }
 
 // hurryWhenDrained sees to it that a drain is not held up by a reader that has
