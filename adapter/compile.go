@@ -146,7 +146,7 @@ func (c *compiler) endpoint(field string, e *Endpoint, method string) (*endpoint
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Header)) {
 		for _, value := range e.Header[name] {
-			line, err := c.headerLine(field+" header "+name, name, value)
+			line, err := c.headerLine(field, name, value)
 			if err != nil {
 				return nil, err
 			}
@@ -156,11 +156,12 @@ func (c *compiler) endpoint(field string, e *Endpoint, method string) (*endpoint
 	return &compiled, nil
 }
 
-func (c *compiler) headerLine(field, name, value string) (headerLine, error) {
+func (c *compiler) headerLine(of, name, value string) (headerLine, error) {
+	field := of + " header " + name
 	canonical := http.CanonicalHeaderKey(name)
 	switch {
 	case !isToken(name):
-		return headerLine{}, specErr(field, "is not a header's name")
+		return headerLine{}, specErr(of+" header", "%q is not a header's name", name)
 	case slices.Contains(ownHeaders, canonical):
 		return headerLine{}, specErr(field, "is set by the proxy itself: leave it out")
 	case strings.ContainsFunc(value, unicode.IsControl):
@@ -252,7 +253,7 @@ func (c *compiler) note(field string, e *expr) error {
 	}
 	name := fmt.Sprint(e.path.steps[0])
 	if !slices.Contains(c.job.match.params(), name) {
-		return specErr(field, "%q: params.%s is not captured: write {params.%s} for a segment of submit %s", e.src, name, name, c.job.route.Path)
+		return specErr(field, "%q: there is no such parameter: write {params.<name>} for a segment of submit %s", e.src, c.job.route.Path)
 	}
 	return nil
 }

@@ -112,14 +112,20 @@ func (e *expr) compute(v *view) (any, error) {
 	if err == nil {
 		return fromCEL(out), nil
 	}
-	// Inside of CEL every failure of an operation (no such key, no such overload,
-	// division by zero, ...) is a value of type *types.Err. What ends the whole
-	// evaluation is none: the cost limit and bugs arrive as a recovered panic, the
-	// deadline wraps InterruptError.
-	if _, failed := errors.AsType[*types.Err](err); failed && !errors.Is(err, interpreter.InterruptError{}) {
+	if isAbsence(err) {
 		return nil, nil
 	}
 	return nil, fmt.Errorf("%s: %w", e.field, errCut)
+}
+
+// isAbsence tells what went wrong in an evaluation from what ended it. Inside of
+// CEL every failure of an operation (no such key, no such overload, division by
+// zero, ...) is a value of type *types.Err. What ends the whole evaluation is none:
+// the cost limit and bugs arrive as a recovered panic, the deadline as an
+// InterruptError.
+func isAbsence(err error) bool {
+	_, failed := errors.AsType[*types.Err](err)
+	return failed && !errors.Is(err, interpreter.InterruptError{})
 }
 
 // holds evaluates a condition.

@@ -206,7 +206,7 @@ func (t *template) expandTarget(c captured) (string, error) {
 		return "", err
 	}
 	pathPart, _, _ := strings.Cut(target, "?")
-	if slices.ContainsFunc(strings.Split(pathPart, "/"), isDots) {
+	if decoded, err := url.PathUnescape(pathPart); err != nil || climbs(decoded) {
 		return "", errDots
 	}
 	if len(target) > maxURL {
