@@ -50,6 +50,39 @@ func (b block) parse(d *caddyfile.Dispenser, of string, many ...string) error {
 	return nil
 }
 
+// places remembers where the words of a block stand, for mistakes that show only
+// when all of it is read.
+type places struct {
+	block caddyfile.Token
+	words map[string]caddyfile.Token
+}
+
+func placesIn(block caddyfile.Token) places {
+	return places{block, make(map[string]caddyfile.Token)}
+}
+
+// note makes every word of b remembered.
+func (p places) note(b block) block {
+	noting := make(block, len(b))
+	for word, parse := range b {
+		noting[word] = func(d *caddyfile.Dispenser) error {
+			p.words[word] = d.Token()
+			return parse(d)
+		}
+	}
+	return noting
+}
+
+// locate adds the place to an error that begins with the word it is about.
+func (p places) locate(err error) error {
+	word, _, _ := strings.Cut(err.Error(), " ")
+	at, ok := p.words[strings.TrimSuffix(word, ":")]
+	if !ok {
+		at = p.block
+	}
+	return fmt.Errorf("%w, at %s:%d", err, at.File, at.Line)
+}
+
 // parseApp parses the global option. Syntax:
 //
 //	intents {
@@ -117,14 +150,14 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 func parseHandler(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	d := helper.Dispenser
 	d.Next() // "intents"
-	p := handlerParser{helper: helper, handler: new(Handler)}
+	p := handlerParser{helper: helper, handler: new(Handler), places: placesIn(d.Token())}
 	if upstreams := d.RemainingArgs(); len(upstreams) > 0 {
 		if err := p.parseUpstreams(d, upstreams); err != nil {
 			return nil, err
 		}
 	}
 	h := p.handler
-	err := block{
+	err := p.places.note(block{
 		"backend":    p.parseBackend,
 		"name":       textTo(&h.Name),
 		"path":       textTo(&h.Path),
@@ -132,19 +165,19 @@ func parseHandler(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, err
 		"allow_host": p.parseAllowHost,
 		"limits":     p.parseLimits,
 		"job":        p.parseJob,
-	}.parse(d, "intents", "job", "allow_host")
+	}).parse(d, "intents", "job", "allow_host")
 	if err != nil {
 		return nil, err
 	}
-	return h, p.check(d)
+	return h, p.check()
 }
 
-// A handlerParser makes a handler of one directive, and remembers where things
-// stand, for errors that show only when all is read.
+// A handlerParser makes a handler of one directive.
 type handlerParser struct {
 	helper  httpcaddyfile.Helper
 	handler *Handler
 	jobs    []*jobParser
+	places  places
 }
 
 func (p *handlerParser) parseUpstreams(d *caddyfile.Dispenser, upstreams []string) error {
@@ -210,7 +243,7 @@ func (p *handlerParser) parseJob(d *caddyfile.Dispenser) error {
 
 // check compiles what was read, so that every mistake is told with its line. The
 // handler that is provisioned from the JSON checks again.
-func (p *handlerParser) check(d *caddyfile.Dispenser) error {
+func (p *handlerParser) check() error {
 	read := p.handler
 	h := &Handler{Name: read.Name, BackendRaw: read.BackendRaw, Path: read.Path, Heartbeat: read.Heartbeat,
 		AllowHost: read.AllowHost, Jobs: read.Jobs}
@@ -219,7 +252,7 @@ func (p *handlerParser) check(d *caddyfile.Dispenser) error {
 	}
 	h.fillDefaults() // not those of p.handler: what was not written stays out of the JSON
 	if err := h.check(); err != nil {
-		return d.WrapErr(err)
+		return p.places.locate(err)
 	}
 	for _, j := range p.jobs {
 		if err := j.check(h); err != nil {
@@ -244,10 +277,10 @@ func (p *handlerParser) unique(j *jobParser, h *Handler) error {
 	name := engine.JobName{Scope: h.Name, Name: j.job.Name}
 	meant := h.meaning(j.job, h.BackendRaw)
 	if other, ok := all[name]; ok && !bytes.Equal(other.meant, meant) {
-		return j.errorAt("job", fmt.Errorf("job %q is configured with another meaning at %s:%d: give one handler another `name`, or the jobs different names",
+		return j.places.locate(fmt.Errorf("job %q is configured with another meaning at %s:%d: give one handler another `name`, or the jobs different names",
 			name.Name, other.token.File, other.token.Line))
 	}
-	all[name] = jobAt{j.at["job"], meant}
+	all[name] = jobAt{j.places.block, meant}
 	return nil
 }
 

@@ -14,14 +14,14 @@ import (
 	"github.com/caddy-intents/caddy-intents/adapter"
 )
 
-// A jobParser makes a job of one job block and remembers where each word stands.
+// A jobParser makes a job of one job block.
 type jobParser struct {
-	job *Job
-	at  map[string]caddyfile.Token // by the word; "job" is the block itself
+	job    *Job
+	places places
 }
 
 func newJobParser(at caddyfile.Token) *jobParser {
-	return &jobParser{job: new(Job), at: map[string]caddyfile.Token{"job": at}}
+	return &jobParser{job: new(Job), places: placesIn(at)}
 }
 
 // parse parses a job block. Syntax:
@@ -68,7 +68,7 @@ func (p *jobParser) parse(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("job: takes one name, and %q is one more", d.Val())
 	}
-	words := block{
+	return p.places.note(block{
 		"submit":     p.parseSubmit,
 		"status":     endpointTo(&p.job.Status),
 		"status_url": textTo(&p.job.StatusURL),
@@ -82,14 +82,7 @@ func (p *jobParser) parse(d *caddyfile.Dispenser) error {
 		"poll":       p.parsePoll,
 		"deadline":   p.parseDeadline,
 		"respond":    textTo(&p.job.Respond),
-	}
-	for word, parse := range words {
-		words[word] = func(d *caddyfile.Dispenser) error {
-			p.at[word] = d.Token()
-			return parse(d)
-		}
-	}
-	return words.parse(d, "job "+p.job.Name)
+	}).parse(d, "job "+p.job.Name)
 }
 
 // check compiles the job as the handler would, and says where a mistake stands.
@@ -103,16 +96,7 @@ func (p *jobParser) check(h *Handler) error {
 		return nil
 	}
 	// Every error of a job begins with the word that it is about.
-	word, _, _ := strings.Cut(err.Error(), " ")
-	return p.errorAt(strings.TrimSuffix(word, ":"), fmt.Errorf("job %s: %w", p.job.Name, err))
-}
-
-func (p *jobParser) errorAt(word string, err error) error {
-	at, ok := p.at[word]
-	if !ok {
-		at = p.at["job"]
-	}
-	return fmt.Errorf("%w, at %s:%d", err, at.File, at.Line)
+	return fmt.Errorf("job %s: %w", p.job.Name, p.places.locate(err))
 }
 
 // isMethod tells a method from a path: upper-case letters.

@@ -146,7 +146,7 @@ func (et *tester) submit() (intent.ID, string) {
 }
 
 func (et *tester) advance(d time.Duration) {
-	time.Sleep(d) // virtual
+	<-time.After(d) // virtual
 	synctest.Wait()
 }
 

@@ -1,0 +1,115 @@
+package caddymodule
+
+import (
+	"errors"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-intents/caddy-intents/engine"
+	"github.com/caddy-intents/caddy-intents/store"
+	"github.com/caddy-intents/caddy-intents/store/memstore"
+)
+
+// stubbornStore cannot be opened until it is willing.
+type stubbornStore struct {
+	tries   int
+	willing bool
+	takes   time.Duration
+}
+
+func (s *stubbornStore) Address() string { return "stubborn" }
+
+func (s *stubbornStore) Open(*slog.Logger) (store.Store, error) {
+	advance(s.takes)
+	s.tries++
+	if !s.willing {
+		return nil, errors.New("in use by another process")
+	}
+	return memstore.New(), nil
+}
+
+func newTestInstallation(t *testing.T) *installation {
+	made, err := newInstallation()
+	require.NoError(t, err)
+	return made.(*installation)
+}
+
+// advance lets virtual time pass.
+func advance(d time.Duration) { <-time.After(d) }
+
+var quiet = slog.New(slog.DiscardHandler)
+
+func settings() *engine.Generation {
+	return &engine.Generation{Retention: time.Hour, Logger: quiet}
+}
+
+func TestAStoreThatCannotBeOpenedIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newTestInstallation(t)
+		s := &stubbornStore{}
+		i.use(s, settings(), quiet)
+		begun := time.Now()
+		require.Nil(t, i.await(t.Context()), "the first try has failed: nobody waits for the next")
+		require.Zero(t, time.Since(begun))
+		advance(openRetry + time.Second)
+		s.willing = true
+		advance(openRetry)
+		require.NotNil(t, i.await(t.Context()))
+		require.Equal(t, 3, s.tries)
+		require.NoError(t, i.Destruct())
+	})
+}
+
+func TestAStoreThatNeverOpensLeavesNothingBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newTestInstallation(t)
+		retire := i.use(&stubbornStore{}, settings(), quiet)
+		advance(time.Minute)
+		retire()
+		require.NoError(t, i.Destruct())
+	})
+}
+
+func TestAStartInProgressIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newTestInstallation(t)
+		go i.use(&stubbornStore{willing: true, takes: 3 * time.Second}, settings(), quiet)
+		begun := time.Now()
+		require.NotNil(t, i.await(t.Context()))
+		require.Equal(t, 3*time.Second, time.Since(begun))
+		require.NoError(t, i.Destruct())
+	})
+}
+
+func TestAStartIsWaitedForFiveSecondsAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newTestInstallation(t)
+		go i.use(&stubbornStore{willing: true, takes: time.Minute}, settings(), quiet)
+		begun := time.Now()
+		require.Nil(t, i.await(t.Context()))
+		require.Equal(t, awaitStart, time.Since(begun))
+		advance(time.Minute)
+		require.NoError(t, i.Destruct())
+	})
+}
+
+func TestSettingsAppliedBeforeTheStoreOpensCountOnceItDoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newTestInstallation(t)
+		s := &stubbornStore{}
+		retireFirst := i.use(s, settings(), quiet)
+		second := settings()
+		i.use(s, second, quiet)
+		retireFirst()
+		s.willing = true
+		advance(openRetry + time.Second)
+		require.NotNil(t, i.await(t.Context()))
+		require.Same(t, second, i.serving[0].generation)
+		require.NotNil(t, i.serving[0].retire)
+		require.NoError(t, i.Destruct())
+	})
+}
