@@ -26,8 +26,8 @@ var (
 
 var dataBuckets = [][]byte{bucketOrigin, bucketRequest, bucketActive, bucketDone, bucketEvents, bucketJob, bucketExpiry}
 
-// fill packs pages that are hardly ever inserted into after they were split.
-const fill = 0.9
+// fillPercent packs pages that are hardly ever inserted into after they were split.
+const fillPercent = 0.9
 
 // A txn is a transaction with its buckets open. Its reads work in both kinds of
 // transaction; put and remove remember the first failure instead of returning it,
@@ -39,7 +39,7 @@ type txn struct {
 	err   error
 }
 
-func open(tx *bbolt.Tx) *txn {
+func bucketsOf(tx *bbolt.Tx) *txn {
 	t := &txn{
 		origin:  tx.Bucket(bucketOrigin),
 		request: tx.Bucket(bucketRequest),
@@ -50,7 +50,7 @@ func open(tx *bbolt.Tx) *txn {
 		expiry:  tx.Bucket(bucketExpiry),
 	}
 	for _, b := range []*bbolt.Bucket{t.origin, t.request, t.active, t.done, t.events, t.expiry} {
-		b.FillPercent = fill
+		b.FillPercent = fillPercent
 	}
 	return t
 }

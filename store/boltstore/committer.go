@@ -2,16 +2,10 @@ package boltstore
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"runtime/debug"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/store"
@@ -47,8 +41,7 @@ type op struct {
 // one group, in the order of submission, into one transaction, so that one sync
 // serves all. One goroutine runs it, from Open to Close.
 type committer struct {
-	s      *Store
-	commit func(*bbolt.Tx) error // (*bbolt.Tx).Commit
+	s *Store
 
 	mu     sync.RWMutex // read-locked while an op is put into the queue
 	closed bool
@@ -58,10 +51,9 @@ type committer struct {
 
 func newCommitter(s *Store) *committer {
 	return &committer{
-		s:      s,
-		commit: (*bbolt.Tx).Commit,
-		queue:  make(chan *op, queueLength),
-		done:   make(chan struct{}),
+		s:     s,
+		queue: make(chan *op, queueLength),
+		done:  make(chan struct{}),
 	}
 }
 
@@ -172,7 +164,7 @@ func (c *committer) store(group []*op) (applied []*op, err error) {
 			applied = append(applied, o)
 		}
 	}
-	if err := c.transact(applied); err != nil {
+	if err := c.s.transact(apply(applied)); err != nil {
 		return applied, err
 	}
 	for _, o := range applied {
@@ -183,80 +175,17 @@ func (c *committer) store(group []*op) (applied []*op, err error) {
 	return applied, nil
 }
 
-// transact is the part that bbolt can panic in, if the file is damaged.
-func (c *committer) transact(ops []*op) (err error) {
-	if err := c.s.broken(); err != nil {
-		return err
-	}
-	var tx *bbolt.Tx
-	defer func() {
-		if p := recover(); p != nil {
-			err = c.s.breakDown(fmt.Errorf("bbolt panicked: %v", p))
-			c.s.abandon(tx)
+// apply is the group's transaction. Where no op changes anything there is nothing
+// to wait for the disk for.
+func apply(ops []*op) func(*bbolt.Tx) error {
+	return func(tx *bbolt.Tx) error {
+		t := bucketsOf(tx)
+		for _, o := range ops {
+			o.verdict = o.apply(t)
 		}
-	}()
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // a page that cannot be read is a fault
-
-	if tx, err = c.s.db.Begin(true); err != nil {
-		return refused(err)
-	}
-	t := open(tx)
-	for _, o := range ops {
-		o.verdict = o.apply(t)
-	}
-	if t.err != nil || !t.wrote {
-		_ = tx.Rollback() // cannot fail on an open transaction
-		return refused(t.err)
-	}
-	id := tx.ID()
-	if err := c.commit(tx); err != nil {
-		return c.failed(id, err)
-	}
-	return nil
-}
-
-// failed judges a commit that returned an error. bbolt writes and syncs the data,
-// then writes and syncs one page that makes it count. If that page was not
-// written, the group never was: its pages are free again and are written anew by
-// whoever gets them, so that the next group may try. If it was written, only its
-// sync can have failed, and nobody knows whether the page is on the disk. To go on
-// would be to overwrite pages that the file needs if it is not; so the store
-// stops, and the group is told neither of the errors that promise that nothing was
-// written.
-func (c *committer) failed(id int, err error) error {
-	var latest int
-	viewErr := c.s.db.View(func(tx *bbolt.Tx) error {
-		latest = tx.ID()
-		return nil
-	})
-	if viewErr == nil && latest < id {
-		return refused(err)
-	}
-	_ = c.s.breakDown(fmt.Errorf("syncing: %w", err))
-	return fmt.Errorf("syncing %s, whose last changes may be lost: %w", c.s.path, err)
-}
-
-// refused turns an error of bbolt after which nothing was written into one of the
-// contract.
-func refused(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case noRoom(err):
-		return fmt.Errorf("%w: %w", store.ErrFull, err)
-	}
-	return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
-}
-
-func noRoom(err error) bool {
-	if errors.Is(err, bolterrors.ErrMaxSizeReached) {
-		return true
-	}
-	for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
-		// bbolt formats the error of growing the file with %s.
-		if errors.Is(err, errno) || strings.HasSuffix(err.Error(), errno.Error()) {
-			return true
+		if t.err == nil && !t.wrote {
+			return errUnchanged
 		}
+		return t.err
 	}
-	return false
 }

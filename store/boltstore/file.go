@@ -77,6 +77,8 @@ func (s *Store) inspect(timeout time.Duration) (fresh bool, err error) {
 		return true, nil
 	case err != nil:
 		return false, err
+	case !info.Mode().IsRegular():
+		return false, errors.New("it is not a regular file")
 	case info.Size() == 0:
 		s.log.Warn("store file is empty; beginning a new store in it", "path", s.path)
 		return true, nil
@@ -121,7 +123,7 @@ func (s *Store) prepare(fresh bool) error {
 	if ready {
 		return nil
 	}
-	err := s.db.Update(func(tx *bbolt.Tx) error {
+	err := s.transact(func(tx *bbolt.Tx) error {
 		for _, name := range dataBuckets {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
@@ -134,7 +136,7 @@ func (s *Store) prepare(fresh bool) error {
 		return putNumber(meta, keySchema, schema)
 	})
 	if err != nil {
-		return refused(err)
+		return err
 	}
 	if fresh {
 		s.log.Info("made a new store", "path", s.path)
@@ -147,18 +149,18 @@ func (s *Store) prepare(fresh bool) error {
 // otherwise have to find by reading all pages. The list is worth no error: without
 // it the next Open is slower.
 func (s *Store) close() error {
-	if s.stuck.Load() {
-		s.release()
-		return nil
-	}
 	if s.broken() == nil {
 		s.db.NoFreelistSync = false
-		err := s.db.Update(func(tx *bbolt.Tx) error {
+		err := s.transact(func(tx *bbolt.Tx) error {
 			return putNumber(tx.Bucket(bucketMeta), keyClean, uint64(tx.ID()))
 		})
 		if err != nil {
 			s.log.Warn("store was closed without its list of free pages", "path", s.path, "err", err)
 		}
+	}
+	if s.stuck.Load() {
+		s.release()
+		return nil
 	}
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("closing the store %s: %w", s.path, err)
@@ -166,10 +168,12 @@ func (s *Store) close() error {
 	return nil
 }
 
-// release gives the file up where bbolt cannot do it any more: its lock has to go.
+// release gives the file up where bbolt cannot do it any more. Its mapping is lost
+// and would keep the file's lock, which is taken away therefore.
 func (s *Store) release() {
 	if s.file != nil {
-		_ = s.file.Close()
+		unlock(s.file)
+		_ = s.file.Close() // nothing can be done about it
 	}
 }
 

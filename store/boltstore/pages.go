@@ -2,9 +2,10 @@ package boltstore
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
-	"io"
 	"os"
+	"slices"
 
 	"go.etcd.io/bbolt"
 )
@@ -32,6 +33,7 @@ type pageWalk struct {
 	size  int    // of a page
 	limit uint64 // pages from here on are not in use
 	seen  []bool
+	pages [maxDepth][]byte // the page that is being looked at, at each depth
 }
 
 // checkPages walks through every page in use.
@@ -78,10 +80,10 @@ func checkSize(tx *bbolt.Tx, path string) error {
 // tree walks the pages below id. Only the root tree has buckets in its leaves.
 func (w *pageWalk) tree(id uint64, root bool, depth int) error {
 	damaged := func(what string) error { return fmt.Errorf("the file is damaged: page %d %s", id, what) }
-	if id >= w.limit || depth > maxDepth {
+	if id >= w.limit || depth == maxDepth {
 		return damaged("is out of place")
 	}
-	page, err := w.page(id)
+	page, err := w.page(id, depth)
 	if err != nil {
 		return damaged(err.Error())
 	}
@@ -123,28 +125,33 @@ func fits(element []byte, flags uint16, room int) bool {
 }
 
 // page reads a page with what overflows of it into the next ones.
-func (w *pageWalk) page(id uint64) ([]byte, error) {
-	page := make([]byte, w.size)
-	if _, err := w.file.ReadAt(page, int64(id)*int64(w.size)); err != nil {
+func (w *pageWalk) page(id uint64, depth int) ([]byte, error) {
+	page, err := w.read(id, 1, depth)
+	if err != nil {
 		return nil, err
 	}
-	if binary.NativeEndian.Uint64(page) != id {
-		return nil, fmt.Errorf("says it is page %d", binary.NativeEndian.Uint64(page))
+	if said := binary.NativeEndian.Uint64(page); said != id {
+		return nil, fmt.Errorf("says that it is page %d", said)
 	}
-	more := uint64(binary.NativeEndian.Uint32(page[12:]))
-	if more >= w.limit-id {
-		return nil, fmt.Errorf("overflows the file")
+	length := 1 + uint64(binary.NativeEndian.Uint32(page[12:]))
+	if length > w.limit-id {
+		return nil, errors.New("is longer than the file")
 	}
-	for i := range more + 1 {
+	for i := range length {
 		if w.seen[id+i] {
-			return nil, fmt.Errorf("is reached twice")
+			return nil, errors.New("is reached twice")
 		}
 		w.seen[id+i] = true
 	}
-	if more == 0 {
+	if length == 1 {
 		return page, nil
 	}
-	page = append(page, make([]byte, more*uint64(w.size))...)
-	_, err := io.ReadFull(io.NewSectionReader(w.file, int64(id)*int64(w.size), int64(len(page))), page)
-	return page, err
+	return w.read(id, length, depth)
+}
+
+// read reads pages into the buffer of its depth.
+func (w *pageWalk) read(id, length uint64, depth int) ([]byte, error) {
+	w.pages[depth] = slices.Grow(w.pages[depth][:0], int(length)*w.size)[:int(length)*w.size]
+	_, err := w.file.ReadAt(w.pages[depth], int64(id)*int64(w.size))
+	return w.pages[depth], err
 }

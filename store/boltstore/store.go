@@ -52,6 +52,7 @@ type Store struct {
 	board     store.Board
 	claims    claims
 	committer *committer
+	commit    func(*bbolt.Tx) error // (*bbolt.Tx).Commit
 
 	breakdown atomic.Pointer[error]
 	closed    atomic.Bool
@@ -72,6 +73,7 @@ func Open(path string, o Options) (*Store, error) {
 		log:    cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
 		run:    rand.Uint64(),
 		claims: newClaims(),
+		commit: (*bbolt.Tx).Commit,
 	}
 	if err := s.open(cmp.Or(o.Timeout, time.Second)); err != nil {
 		return nil, fmt.Errorf("opening the store %s: %w", path, err)
@@ -108,7 +110,7 @@ func (s *Store) view(ctx context.Context, f func(*txn) error) (err error) {
 		return fmt.Errorf("%w: %w", store.ErrUnavailable, err) // it is closed
 	}
 	defer func() { _ = tx.Rollback() }() // cannot fail on an open transaction
-	return f(open(tx))
+	return f(bucketsOf(tx))
 }
 
 // usable says why a call cannot go on.
@@ -134,18 +136,6 @@ func (s *Store) breakDown(cause error) error {
 		s.log.Error("store broke down; it has to be opened anew", "path", s.path, "err", cause)
 	}
 	return s.broken()
-}
-
-// abandon ends the transaction that a panic interrupted.
-func (s *Store) abandon(tx *bbolt.Tx) {
-	defer func() {
-		if recover() != nil {
-			s.stuck.Store(true)
-		}
-	}()
-	if tx != nil {
-		_ = tx.Rollback() // an error says that it has ended already
-	}
 }
 
 // Watch is the method of [store.Signaler]. Whoever holds the intent is in this

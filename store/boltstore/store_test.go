@@ -1,13 +1,9 @@
-package boltstore_test
+package boltstore
 
 import (
-	"path/filepath"
 	"testing"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/caddy-intents/caddy-intents/store"
-	"github.com/caddy-intents/caddy-intents/store/boltstore"
 	"github.com/caddy-intents/caddy-intents/store/storetest"
 )
 
@@ -16,11 +12,5 @@ func TestStoreKeepsTheContract(t *testing.T) {
 }
 
 func TestStoreOutlivesItsProcess(t *testing.T) {
-	storetest.Reopen(t, openIn)
-}
-
-func openIn(t *testing.T, dir string) store.Store {
-	s, err := boltstore.Open(filepath.Join(dir, "data", "intents.db"), boltstore.Options{})
-	require.NoError(t, err)
-	return s
+	storetest.Reopen(t, func(t *testing.T, dir string) store.Store { return openIn(t, dir) })
 }

@@ -108,13 +108,14 @@ var concurrencyTests = []test{
 	}},
 	{"a reader sees an intent and its events as of one moment", func(t *tester) {
 		held := t.create()
+		id := held.ID
 		over := make(chan struct{})
 		torn := make([]bool, 4)
 		var wg sync.WaitGroup
 		for i := range torn {
 			wg.Go(func() {
 				for {
-					in, events, err := t.Events(t.Context(), held.ID, 0)
+					in, events, err := t.Events(t.Context(), id, 0)
 					torn[i] = torn[i] || err != nil || in.Seq != int64(len(events)) || in.Message != events[len(events)-1].Details.Message
 					select {
 					case <-over:
