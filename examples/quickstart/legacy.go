@@ -1,7 +1,6 @@
 package main
 
 import (
-	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -62,7 +61,6 @@ func newReportService(takes time.Duration) *reportService {
 	s.routes.HandleFunc("GET /reports/status/{job_id}", s.status)
 	s.routes.HandleFunc("GET /reports/files/{file}", s.file)
 	s.routes.HandleFunc("GET /stats", s.showStats)
-	s.routes.HandleFunc("GET /{$}", showPage)
 	return s
 }
 
@@ -161,14 +159,6 @@ func (s *reportService) showStats(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	writeJSON(w, http.StatusOK, s.stats)
-}
-
-//go:embed page.html
-var page []byte
-
-func showPage(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = w.Write(page)
 }
 
 func writeError(w http.ResponseWriter, code int, err error) {

@@ -43,7 +43,7 @@ func run(out io.Writer, dir string, takes time.Duration) error {
 	if err != nil {
 		return err
 	}
-	go http.Serve(backend, service) //nolint:errcheck // ends with the process
+	go http.Serve(backend, withPage(service)) // ends with the process
 
 	port, err := freePort()
 	if err != nil {

@@ -77,6 +77,14 @@ func TestTheStoryIsTrue(t *testing.T) {
 	require.Equal(t, http.StatusOK, code)
 	require.Equal(t, string(page), body)
 
+	for path, known := range map[string]bool{"/reports/generate": true, "/before/reports/generate": false} {
+		resp, err := http.Post(site+path, "application/json", nil)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, http.StatusAccepted, resp.StatusCode, path)
+		require.Equal(t, known, resp.Header.Get("Intent-Id") != "", "%s: whether the plugin knows the path", path)
+	}
+
 	stream := find(t, streamLine, told)
 	code, body = get(t, stream, "")
 	require.Equal(t, http.StatusOK, code)
