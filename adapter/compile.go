@@ -267,17 +267,31 @@ func (c *compiler) texts() (err error) {
 }
 
 // statusNames are the words of the config for what a state can mean.
-var statusNames = map[string]intent.Status{
-	"in_progress": intent.InProgress,
-	"completed":   intent.Completed,
-	"failed":      intent.Failed,
-	"canceled":    intent.Canceled,
-	"timed_out":   intent.TimedOut,
+var statusNames = []struct {
+	name   string
+	status intent.Status
+}{
+	{"in_progress", intent.InProgress},
+	{"completed", intent.Completed},
+	{"failed", intent.Failed},
+	{"canceled", intent.Canceled},
+	{"timed_out", intent.TimedOut},
+}
+
+// StatusNames lists the statuses that a job's state can mean, as config writes them.
+func StatusNames() []string {
+	var names []string
+	for _, s := range statusNames {
+		names = append(names, s.name)
+	}
+	return names
 }
 
 func statusNamed(field, name string) (intent.Status, error) {
-	if status, ok := statusNames[name]; ok {
-		return status, nil
+	for _, s := range statusNames {
+		if s.name == name {
+			return s.status, nil
+		}
 	}
-	return "", specErr(field, "%q is not a status: write in_progress, completed, failed, canceled or timed_out", name)
+	return "", specErr(field, "%q is not a status: write one of %s", name, strings.Join(StatusNames(), ", "))
 }

@@ -49,7 +49,7 @@ func (e *NoJobError) Error() string {
 func (j *Job) ReadSubmit(s Submitted, a Answer) (SubmitReading, error) {
 	v := &view{Answer: a, params: s.Params, asked: s.Body, captured: s.Body != nil}
 	r := submission{job: j, view: v, from: origin{host: s.Host, scheme: s.Scheme, path: s.Path}}
-	if !j.mayBeJob(a) {
+	if !j.MayNameJob(a) {
 		return SubmitReading{}, r.none("the code is not one of 200, 201, 202, 203")
 	}
 	r.out.Delivery.Params = s.Params
@@ -62,9 +62,10 @@ func (j *Job) ReadSubmit(s Submitted, a Answer) (SubmitReading, error) {
 	return r.out, nil
 }
 
-// mayBeJob tells by the code. A 303 is how UWS answers a submit; where the id is
-// an expression, it has to be one of the usual codes.
-func (j *Job) mayBeJob(a Answer) bool {
+// MayNameJob tells from the head of an answer to a submit whether its body has to
+// be read: any other answer names no job. A 303 is how UWS answers a submit; where
+// the id is an expression, the code has to be one of the usual ones.
+func (j *Job) MayNameJob(a Answer) bool {
 	switch a.Code {
 	case http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNonAuthoritativeInfo:
 		return true
