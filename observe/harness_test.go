@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -39,14 +38,16 @@ type tester struct {
 
 // run runs f in a bubble and then closes everything, which shows that nothing
 // is left running.
-func run(t *testing.T, f func(*tester)) {
+func run(t *testing.T, f func(*testing.T, *tester)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		tt := newTester(t, Config{})
-		f(tt)
-		tt.hub.Close()
-		require.Zero(t, tt.hub.Observers())
-		require.Empty(t, tt.hub.rooms)
+		defer func() {
+			tt.hub.Close()
+			require.Zero(t, tt.hub.Observers())
+			require.Empty(t, tt.hub.rooms)
+		}()
+		f(t, tt)
 	})
 }
 
@@ -55,6 +56,13 @@ func newTester(t testing.TB, c Config) *tester {
 	tt.hub = NewHub(tt.store, slog.New(slog.DiscardHandler))
 	tt.configure(c)
 	return tt
+}
+
+// take gives the server away.
+func (tt *tester) take() *Server {
+	s := tt.server
+	tt.server = nil
+	return s
 }
 
 // configure replaces the server, as a reload does.
@@ -350,7 +358,8 @@ type wireEvent struct {
 	NextSeq  int64          `json:"next_seq"`
 }
 
-// wantSeqs takes events and checks that they are these, in this order.
+// wantSeqs takes stored events and checks that they are these, in this order. They
+// are named by their ids.
 func (o *observer) wantSeqs(first, last int64) {
 	o.t.Helper()
 	for seq := first; seq <= last; seq++ {
@@ -361,6 +370,7 @@ func (o *observer) wantSeqs(first, last int64) {
 		f, err := sse.NewReader(strings.NewReader(token)).Next()
 		require.NoError(o.t, err, "seq %d of %d to %d: %q", seq, first, last, token)
 		require.Equal(o.t, strconv.FormatInt(seq, 10), f.ID)
+		require.NotEqual(o.t, string(TypeReset), f.Event)
 		o.last = f
 	}
 }
@@ -397,7 +407,7 @@ type conn struct {
 	status   int
 	received bytes.Buffer
 	writes   []string // what each write gave; "flush" for each flush
-	stuck    bool
+	stuck    error    // if set, nothing more is taken, and this is what a write ends with
 	deadline time.Time
 	moved    chan struct{} // closed and replaced when the deadline changes
 }
@@ -417,7 +427,7 @@ func (c *conn) WriteHeader(status int) {
 func (c *conn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.stuck {
+	for c.stuck != nil {
 		if err := c.wait(); err != nil {
 			return 0, err
 		}
@@ -433,7 +443,7 @@ func (c *conn) wait() error {
 		left = 1000 * time.Hour
 	}
 	if left <= 0 {
-		return fmt.Errorf("write: %w", os.ErrDeadlineExceeded)
+		return c.stuck
 	}
 	c.mu.Unlock()
 	defer c.mu.Lock()
@@ -460,10 +470,18 @@ func (c *conn) FlushError() error {
 	return nil
 }
 
-func (c *conn) stops() {
+// stops makes the client take nothing more.
+func (c *conn) stops(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.stuck = true
+	c.stuck = err
+}
+
+func (c *conn) wantNoDeadline(t *testing.T) {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	require.Zero(t, c.deadline)
 }
 
 // take removes the first n bytes received, where n is what cut answers.

@@ -16,6 +16,7 @@ import (
 )
 
 // Config is what a [Server] serves and how. Scope, Store and Hub are needed.
+// Streams outlive it, and keep Store, Hub and Ended.
 type Config struct {
 	Scope string // of the intents to serve; those of others do not exist
 	Path  string // of everything served, without a slash at the end; default /v1/intents
@@ -28,10 +29,7 @@ type Config struct {
 	Hub    *Hub
 	Pacing Pacing       // nil: nothing is told about polling
 	Logger *slog.Logger // nil: nothing is logged
-
-	// Ended, if set, is called when a stream ends, with the reason. Streams
-	// outlive the configuration: it must belong to the process.
-	Ended func(End)
+	Ended  func(End)    // called when a stream ends, if set
 }
 
 // The default heartbeat is below the shortest read timeout that a common client
@@ -74,17 +72,18 @@ func New(c Config) *Server {
 }
 
 // A route is what one method does at one place under the path. A segment in
-// braces is the intent's id.
+// braces is the intent's id. What is served is written whole, or it is a stream,
+// which is returned with the head written.
 type route struct {
 	method  string // GET serves HEAD too
 	pattern string
-	serve   func(*Server, http.ResponseWriter, *http.Request, string) error
+	serve   func(s *Server, w http.ResponseWriter, r *http.Request, id string) (*stream, error)
 }
 
 var routes = []route{
 	{http.MethodGet, "{id}", (*Server).serveIntent},
 	{http.MethodGet, "{id}/events", (*Server).serveEvents},
-	{http.MethodGet, "{id}/events/stream", (*Server).serveStream},
+	{http.MethodGet, "{id}/events/stream", (*Server).openStream},
 }
 
 // match reports whether the words after the path fit the pattern, and the id.
@@ -115,16 +114,25 @@ func (s *Server) Serves(path string) bool {
 // response so that the client cannot take it for complete: no last chunk on
 // HTTP/1.1, a reset of the stream on HTTP/2 and 3. Servers expect it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if err := s.serve(w, r); err != nil {
+	if st := s.answer(w, r); st != nil {
+		st.serve(r.Context()) // here s is no longer referred to
+	}
+}
+
+// answer answers a request but for the stream that may be the rest of the answer.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request) *stream {
+	st, err := s.serve(w, r)
+	if err != nil {
 		p := ProblemOf(err)
 		if p.Status == http.StatusInternalServerError {
 			s.Logger.ErrorContext(r.Context(), "serving an intent", "err", err)
 		}
 		p.ServeHTTP(w, r)
 	}
+	return st
 }
 
-func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) (*stream, error) {
 	words := strings.Split(strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, s.Path), "/"), "/")
 	var allow []string
 	for _, rt := range routes {
@@ -141,19 +149,19 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	if allow != nil {
 		slices.Sort(allow)
-		return MethodNotAllowed(strings.Join(allow, ", "))
+		return nil, MethodNotAllowed(strings.Join(allow, ", "))
 	}
-	return &Problem{Status: http.StatusNotFound, Code: "not_found", Message: "nothing is served here"}
+	return nil, &Problem{Status: http.StatusNotFound, Code: "not_found", Message: "nothing is served here"}
 }
 
 // serveIntent answers the intent as it stands.
-func (s *Server) serveIntent(w http.ResponseWriter, r *http.Request, text string) error {
+func (s *Server) serveIntent(w http.ResponseWriter, r *http.Request, text string) (*stream, error) {
 	in, err := s.find(r.Context(), text)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.noteGlance(r.Context(), &in)
-	return writeJSON(w, r, http.StatusOK, struct {
+	return nil, writeJSON(w, r, http.StatusOK, struct {
 		OK     bool `json:"ok"`
 		Intent view `json:"intent"`
 	}{true, s.view(r, &in)})
@@ -161,18 +169,18 @@ func (s *Server) serveIntent(w http.ResponseWriter, r *http.Request, text string
 
 // serveEvents answers the events after `since`, as JSON unless a stream is asked
 // for. A `since` that cannot be met (of a log that lost its tail) gives them all.
-func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request, text string) error {
+func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request, text string) (*stream, error) {
 	if wantsStream(r.Header) {
-		return s.serveStream(w, r, text)
+		return s.openStream(w, r, text)
 	}
 	w.Header().Add("Vary", "Accept")
 	since, err := readSince(r.URL.Query())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	in, err := s.find(r.Context(), text)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	after := split(cursor{since: since}.in(in.Generation))
 	if after.generation < in.Generation {
@@ -180,7 +188,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request, text string
 	}
 	in, events, err := s.Store.Events(r.Context(), in.ID, after.seq)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.noteGlance(r.Context(), &in)
 	for i := range events {
@@ -189,7 +197,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request, text string
 	if events == nil {
 		events = []intent.Event{}
 	}
-	return writeJSON(w, r, http.StatusOK, struct {
+	return nil, writeJSON(w, r, http.StatusOK, struct {
 		OK     bool           `json:"ok"`
 		Events []intent.Event `json:"events"`
 	}{true, events})

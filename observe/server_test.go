@@ -16,7 +16,7 @@ import (
 )
 
 func TestIntentIsToldAsItStands(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		last, next := time.Now().Add(-time.Second), time.Now().Add(time.Second)
 		tt.configure(Config{Pacing: pace{last, next, 2}})
 		job := tt.begins()
@@ -39,7 +39,7 @@ func TestIntentIsToldAsItStands(t *testing.T) {
 }
 
 func TestEndedIntentTellsItsResultAndNothingAboutPolling(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		tt.configure(Config{Pacing: pace{time.Now(), time.Now(), 2}})
 		told := decode(t, tt.get(tt.runsThrough().path()))["intent"].(map[string]any)
 		require.Equal(t, "COMPLETED", told["lifecycle_status"])
@@ -49,7 +49,7 @@ func TestEndedIntentTellsItsResultAndNothingAboutPolling(t *testing.T) {
 }
 
 func TestFailedIntentTellsWhy(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		why := &intent.Error{Code: intent.CodeDeadline, Message: "too late", Category: intent.ByDeadline, Retryable: true}
 		job.stores(job.in.End(intent.TimedOut, intent.Details{Error: why}, time.Now()))
@@ -61,8 +61,20 @@ func TestFailedIntentTellsWhy(t *testing.T) {
 	})
 }
 
+func TestAnIntentIsPresentedToWhoMadeIt(t *testing.T) {
+	run(t, func(t *testing.T, tt *tester) {
+		job := tt.begins()
+		r := request(http.MethodPost, "/reports", nil)
+		w := httptest.NewRecorder()
+		tt.server.Present(w, r.WithContext(WithPrefix(r.Context(), "/api")), &job.in)
+		require.Equal(t, http.StatusAccepted, w.Code)
+		require.Equal(t, "/api"+job.path(), w.Header().Get("Location"))
+		require.Equal(t, job.in.ID.String(), decode(t, w)["intent"].(map[string]any)["intent_id"])
+	})
+}
+
 func TestURLsCarryTheStrippedPrefix(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		tt.configure(Config{Path: "/jobs/intents/"})
 		job := tt.begins()
 		r := httptest.NewRequest(http.MethodGet, "/jobs/intents/"+job.in.ID.String(), nil)
@@ -74,8 +86,8 @@ func TestURLsCarryTheStrippedPrefix(t *testing.T) {
 }
 
 func TestEventsAreListedAfterTheCursor(t *testing.T) {
-	run(t, func(tt *tester) {
-		job := tt.begins(func(in *intent.Intent) { in.Generation = 1 })
+	run(t, func(t *testing.T, tt *tester) {
+		job := tt.begins(func(in *intent.Intent) { in.Generation = 2 })
 		seqs := func(query string) (seqs []int64) {
 			var answer struct {
 				OK     bool
@@ -93,7 +105,8 @@ func TestEventsAreListedAfterTheCursor(t *testing.T) {
 		require.Equal(t, []int64{1, 2, 3}, seqs(""))
 		require.Equal(t, []int64{1, 2, 3}, seqs("?since=0"))
 		require.Equal(t, []int64{2, 3}, seqs("?since=1"))
-		require.Equal(t, []int64{3}, seqs("?since=1026"))
+		require.Equal(t, []int64{3}, seqs("?since=2050"))
+		require.Equal(t, []int64{1, 2, 3}, seqs("?since=1026"), "of a log that lost its tail")
 		require.Empty(t, seqs("?since=3"))
 		require.Empty(t, seqs("?since=5000"))
 		require.JSONEq(t, `{"ok":true,"events":[]}`, tt.get(job.path()+"/events?since=3").Body.String())
@@ -102,7 +115,7 @@ func TestEventsAreListedAfterTheCursor(t *testing.T) {
 }
 
 func TestStreamIsServedToWhoAsksForIt(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.runsThrough()
 		for accept, stream := range map[string]bool{
 			"":                                    false,
@@ -128,7 +141,7 @@ func TestStreamIsServedToWhoAsksForIt(t *testing.T) {
 }
 
 func TestWhateverIsNotThereIsTheSame404(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		foreign := tt.begins(func(in *intent.Intent) { in.Scope = "other" })
 		reserved := intent.Intent{ID: intent.NewID(time.Now(), 0), Origin: intent.Origin{Scope: "default"}}
 		_, err := tt.store.Reserve(t.Context(), reserved)
@@ -150,7 +163,7 @@ func TestWhateverIsNotThereIsTheSame404(t *testing.T) {
 }
 
 func TestMethodsAndURLsThatAreNotServed(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		for _, path := range []string{job.path(), job.path() + "/events", job.stream()} {
 			for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"} {
@@ -173,7 +186,7 @@ func TestMethodsAndURLsThatAreNotServed(t *testing.T) {
 }
 
 func TestHeadHasTheHeadOfGet(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		for _, path := range []string{job.path(), job.path() + "/events", "/v1/intents/x"} {
 			get, head := tt.get(path), tt.asks(http.MethodHead, path)
@@ -185,7 +198,7 @@ func TestHeadHasTheHeadOfGet(t *testing.T) {
 }
 
 func TestStoreTroubleIsToldWithoutItsWords(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		for err, status := range map[error]int{
 			store.ErrUnavailable:               http.StatusServiceUnavailable,
@@ -202,7 +215,7 @@ func TestStoreTroubleIsToldWithoutItsWords(t *testing.T) {
 }
 
 func TestAskingForAnIntentKeepsItWatchedForAWhile(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		tt.get(job.path())
 		require.Equal(t, []time.Time{time.Now().Add(glance)}, tt.store.told())

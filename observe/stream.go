@@ -66,20 +66,12 @@ type stream struct {
 	checkAt time.Time // when to look for events although no bell rang
 	leaveAt time.Time // when the stream ends whatever happens
 	leave   End       // why it does
+	ended   func(End) // is told why it did; may be nil
 }
 
-// serveStream answers with a stream of events. It keeps nothing on its stack.
-func (s *Server) serveStream(w http.ResponseWriter, r *http.Request, text string) error {
-	st, err := s.open(w, r, text)
-	if st != nil {
-		st.serve(r.Context(), s.Ended)
-	}
-	return err
-}
-
-// open writes the head of the answer and returns the stream that is to follow, or
-// nil if none is.
-func (s *Server) open(w http.ResponseWriter, r *http.Request, text string) (*stream, error) {
+// openStream writes the head of the answer and returns the stream that is to
+// follow, or nil if none is.
+func (s *Server) openStream(w http.ResponseWriter, r *http.Request, text string) (*stream, error) {
 	ask, err := s.readAsk(r)
 	if err != nil {
 		return nil, err
@@ -102,19 +94,19 @@ func (s *Server) open(w http.ResponseWriter, r *http.Request, text string) (*str
 	return &stream{
 		hub: s.Hub, log: s.Store, seat: seat, out: newResponseWire(w, s.Hub.drained),
 		id: in.ID, url: s.IntentURL(Prefix(r.Context()), in.ID), cursor: from,
-		heartbeat: ask.heartbeat, leaveAt: time.Now().Add(ask.life), leave: ask.leave,
+		heartbeat: ask.heartbeat, leaveAt: time.Now().Add(ask.life), leave: ask.leave, ended: s.Ended,
 	}, nil
 }
 
 // serve runs the stream to its end and ends the response accordingly.
-func (st *stream) serve(ctx context.Context, ended func(End)) {
+func (st *stream) serve(ctx context.Context) {
 	defer st.hub.leave(st.seat)
 	end := st.run(ctx)
 	if end.inTouch() {
 		_ = st.send(sse.AppendRetry(nil, jitter(retryCut, 2.0/3))) // it is cut either way
 	}
-	if ended != nil {
-		ended(end)
+	if st.ended != nil {
+		st.ended(end)
 	}
 	if !end.clean() {
 		panic(http.ErrAbortHandler)

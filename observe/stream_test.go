@@ -4,7 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,7 +23,7 @@ import (
 )
 
 func TestStreamShowsTheLifeOfAnIntentAsItHappens(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		obs := tt.observes(job.stream()).opens()
 		obs.wantEvent("intent.created")
@@ -47,7 +51,7 @@ func TestStreamShowsTheLifeOfAnIntentAsItHappens(t *testing.T) {
 }
 
 func TestStreamHeadIsFlushedBeforeAnythingIsRead(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		obs := tt.observes(job.stream())
 		require.Equal(t, http.Header{
@@ -63,7 +67,7 @@ func TestStreamHeadIsFlushedBeforeAnythingIsRead(t *testing.T) {
 }
 
 func TestTerminalEventComesInOneWriteWithItsRetry(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		obs := tt.observes(job.stream()).opens()
 		obs.wantSeqs(1, 3)
@@ -82,7 +86,7 @@ func TestTerminalEventComesInOneWriteWithItsRetry(t *testing.T) {
 
 func TestEveryCursorGivesTheExactRest(t *testing.T) {
 	const last = 7
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.runsThrough()
 		require.EqualValues(t, last, job.in.Seq)
 		for n := range int64(last) {
@@ -102,8 +106,63 @@ func TestEveryCursorGivesTheExactRest(t *testing.T) {
 	})
 }
 
+func TestEveryObserverSeesTheSameWheneverItComes(t *testing.T) {
+	for seed := range uint64(20) {
+		run(t, func(t *testing.T, tt *tester) {
+			dice := rand.New(rand.NewPCG(seed, 0))
+			job := tt.begins()
+			type joined struct {
+				*observer
+				since int64
+			}
+			var all []joined
+			for n := range 40 {
+				if dice.IntN(2) == 0 {
+					since := dice.Int64N(job.in.Seq + 1)
+					all = append(all, joined{tt.observes(fmt.Sprintf("%s?heartbeat=60&since=%d", job.stream(), since)), since})
+				}
+				tt.store.set(func() { tt.store.deaf = dice.IntN(3) == 0 })
+				job.says(strconv.Itoa(n))
+				tt.passes(time.Second + time.Duration(dice.IntN(3000))*time.Millisecond)
+			}
+			job.completes(`{}`)
+			tt.passes(store.CheckInterval)
+			for _, obs := range all {
+				obs.opens()
+				for seq := obs.since + 1; seq <= job.in.Seq; {
+					if strings.HasPrefix(obs.conn.received.String(), ":") {
+						obs.wantHeartbeat()
+						continue
+					}
+					obs.wantSeqs(seq, seq)
+					seq++
+				}
+				obs.wantEnd()
+			}
+		})
+	}
+}
+
+func TestALongHistoryComesInFewWrites(t *testing.T) {
+	run(t, func(t *testing.T, tt *tester) {
+		job := tt.begins()
+		for n := range 50 {
+			word := strings.Repeat("x", intent.MaxMessage-3) + strconv.Itoa(100+n)
+			job.reads(intent.Reading{Status: intent.InProgress, Message: word, UnknownState: word})
+			tt.passes(time.Second)
+		}
+		obs := tt.observes(job.stream())
+		require.LessOrEqual(t, len(obs.conn.writes), 12)
+		for _, w := range obs.conn.writes {
+			require.Less(t, len(w), 2*MaxFrame)
+		}
+		obs.opens().wantSeqs(1, 53)
+		obs.wantNothing()
+	})
+}
+
 func TestCursorsInALaterGeneration(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins(func(in *intent.Intent) { in.Generation = 2 })
 		for name, cursor := range map[string]struct{ query, header string }{
 			"seq of the current generation": {"?since=1", ""},
@@ -126,12 +185,13 @@ func TestCursorsInALaterGeneration(t *testing.T) {
 func TestACursorOfNoUseIsResetToASnapshot(t *testing.T) {
 	for name, header := range map[string]string{
 		"of an older generation": "3",
+		"just past the end":      "1029",
 		"past the end":           "1030",
 		"of a later generation":  "2049",
 		"far past the end":       "9223372036854775807",
 	} {
 		t.Run(name, func(t *testing.T) {
-			run(t, func(tt *tester) {
+			run(t, func(t *testing.T, tt *tester) {
 				job := tt.begins(func(in *intent.Intent) { in.Generation = 1 })
 				job.says("running")
 				obs := tt.observes(job.stream(), "Last-Event-ID", header).opens()
@@ -146,8 +206,11 @@ func TestACursorOfNoUseIsResetToASnapshot(t *testing.T) {
 				tt.passes(time.Second)
 				job.says("still running")
 				obs.wantSeqs(1029, 1029)
-				job.completes(`{}`)
+				tt.passes(time.Second)
+				job.says("nearly there")
 				obs.wantSeqs(1030, 1030)
+				job.completes(`{}`)
+				obs.wantSeqs(1031, 1031)
 				obs.wantEnd()
 			})
 		})
@@ -155,7 +218,7 @@ func TestACursorOfNoUseIsResetToASnapshot(t *testing.T) {
 }
 
 func TestResetOfAnEndedIntentEndsTheStream(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.runsThrough()
 		obs := tt.observes(job.stream() + "?since=8").opens()
 		obs.wantRetry(24*time.Hour, 24*time.Hour)
@@ -168,7 +231,7 @@ func TestResetOfAnEndedIntentEndsTheStream(t *testing.T) {
 }
 
 func TestAStreamIsResetWhenTheStoreLosesItsTailUnderIt(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		obs := tt.observes(job.stream()).opens()
 		obs.wantSeqs(1, 3)
@@ -185,7 +248,7 @@ func TestAStreamIsResetWhenTheStoreLosesItsTailUnderIt(t *testing.T) {
 }
 
 func TestWhoHasSeenTheEndIsAnswered204(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.runsThrough()
 		for _, w := range []int{
 			tt.get(job.stream(), "Last-Event-ID", "7").Code,
@@ -200,7 +263,7 @@ func TestWhoHasSeenTheEndIsAnswered204(t *testing.T) {
 }
 
 func TestARingThatGotLostIsMadeUpForByTheCheck(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		obs := tt.observes(job.stream() + "?heartbeat=60").opens()
 		obs.wantSeqs(1, 3)
@@ -216,7 +279,7 @@ func TestARingThatGotLostIsMadeUpForByTheCheck(t *testing.T) {
 }
 
 func TestHeartbeatComesWhenNothingElseDoes(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		obs := tt.observes(job.stream()).opens()
 		obs.wantSeqs(1, 3)
@@ -240,7 +303,7 @@ func TestHeartbeatComesWhenNothingElseDoes(t *testing.T) {
 }
 
 func TestClientChoosesItsHeartbeat(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		obs := tt.observes(job.stream() + "?heartbeat=1").opens()
 		obs.wantSeqs(1, 3)
@@ -254,7 +317,7 @@ func TestClientChoosesItsHeartbeat(t *testing.T) {
 }
 
 func TestWaitSecondsEndsTheStreamCleanlyAndOnTime(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		obs := tt.observes(job.stream() + "?wait_seconds=2").opens()
 		obs.wantSeqs(1, 3)
@@ -269,7 +332,7 @@ func TestWaitSecondsEndsTheStreamCleanlyAndOnTime(t *testing.T) {
 }
 
 func TestWaitSecondsEndsAtTheTerminalEvent(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.runsThrough()
 		obs := tt.observes(job.stream() + "?wait_seconds=60&since=5").opens()
 		obs.wantSeqs(6, 7)
@@ -278,7 +341,7 @@ func TestWaitSecondsEndsAtTheTerminalEvent(t *testing.T) {
 }
 
 func TestWaitSecondsHoldsAClientThatHasSeenTheEnd(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.runsThrough()
 		obs := tt.observes(job.stream() + "?wait_seconds=3&since=7").opens()
 		tt.passes(3*time.Second - time.Millisecond)
@@ -290,7 +353,7 @@ func TestWaitSecondsHoldsAClientThatHasSeenTheEnd(t *testing.T) {
 }
 
 func TestDrainCutsEveryStreamAndLetsNoneBegin(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		waiting := tt.observes(job.stream() + "?wait_seconds=60").opens()
 		obs := tt.observes(job.stream()).opens()
@@ -310,7 +373,7 @@ func TestDrainCutsEveryStreamAndLetsNoneBegin(t *testing.T) {
 }
 
 func TestAStreamIsCutAtItsAge(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		obs := tt.observes(job.stream() + "?heartbeat=60").opens()
 		obs.wantSeqs(1, 3)
@@ -330,39 +393,45 @@ func TestAStreamIsCutAtItsAge(t *testing.T) {
 }
 
 func TestAReaderThatStopsHoldsUpNobodyAndIsCut(t *testing.T) {
-	run(t, func(tt *tester) {
-		job := tt.begins()
-		slow := tt.observes(job.stream()).opens()
-		slow.wantSeqs(1, 3)
-		obs := tt.observes(job.stream()).opens()
-		obs.wantSeqs(1, 3)
+	for proto, timeout := range map[string]error{
+		"HTTP/1.1": fmt.Errorf("write tcp: %w", os.ErrDeadlineExceeded),
+		"HTTP/2":   errors.New("http2: stream closed"),
+	} {
+		t.Run(proto, func(t *testing.T) {
+			run(t, func(t *testing.T, tt *tester) {
+				job := tt.begins()
+				slow := tt.observes(job.stream()).opens()
+				slow.wantSeqs(1, 3)
+				slow.conn.wantNoDeadline(t)
+				obs := tt.observes(job.stream()).opens()
+				obs.wantSeqs(1, 3)
 
-		slow.conn.stops()
-		job.says("running")
-		obs.wantSeqs(4, 4)
-		tt.passes(2 * time.Second)
-		job.says("still running")
-		obs.wantSeqs(5, 5)
-		slow.wantOpen()
+				slow.conn.stops(timeout)
+				job.says("running")
+				obs.wantSeqs(4, 4)
+				tt.passes(2 * time.Second)
+				job.says("still running")
+				obs.wantSeqs(5, 5)
+				slow.wantOpen()
 
-		tt.passes(writeTimeout - 2*time.Second)
-		slow.wantCut()
-		tt.wantEnds(EndSlow)
-		obs.leave()
+				tt.passes(writeTimeout - 2*time.Second)
+				slow.wantCut()
+				tt.wantEnds(EndSlow)
 
-		// It comes back for what it missed.
-		again := tt.observes(job.stream(), "Last-Event-ID", slow.last.ID).opens()
-		again.wantSeqs(4, 5)
-		again.leave()
-	})
+				// It comes back for what it missed.
+				again := tt.observes(job.stream(), "Last-Event-ID", slow.last.ID).opens()
+				again.wantSeqs(4, 5)
+			})
+		})
+	}
 }
 
 func TestAReaderThatStoppedDoesNotHoldUpADrain(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		slow := tt.observes(job.stream()).opens()
 		slow.wantSeqs(1, 3)
-		slow.conn.stops()
+		slow.conn.stops(os.ErrDeadlineExceeded)
 		job.says("running")
 		slow.wantOpen()
 
@@ -374,7 +443,7 @@ func TestAReaderThatStoppedDoesNotHoldUpADrain(t *testing.T) {
 }
 
 func TestAClientThatLeavesIsForgottenAtOnce(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		obs := tt.observes(job.stream()).opens()
 		obs.wantSeqs(1, 3)
@@ -387,7 +456,7 @@ func TestAClientThatLeavesIsForgottenAtOnce(t *testing.T) {
 }
 
 func TestStreamsOutliveTheStoreBeingAway(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		obs := tt.observes(job.stream() + "?heartbeat=60").opens()
 		obs.wantSeqs(1, 3)
@@ -406,7 +475,7 @@ func TestStreamsOutliveTheStoreBeingAway(t *testing.T) {
 }
 
 func TestAnIntentThatIsRemovedUnderAStreamCutsIt(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		obs := tt.observes(job.stream() + "?heartbeat=60").opens()
 		obs.wantSeqs(1, 3)
@@ -419,7 +488,7 @@ func TestAnIntentThatIsRemovedUnderAStreamCutsIt(t *testing.T) {
 }
 
 func TestAReloadLeavesStreamsAlone(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		obs := tt.observes(job.stream()).opens()
 		obs.wantSeqs(1, 3)
@@ -432,8 +501,28 @@ func TestAReloadLeavesStreamsAlone(t *testing.T) {
 	})
 }
 
+func TestAStreamDoesNotKeepTheConfigItBeganUnder(t *testing.T) {
+	tt := newTester(t, Config{})
+	released := make(chan struct{})
+	runtime.AddCleanup(tt.server, func(done chan struct{}) { close(done) }, released)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { tt.take().ServeHTTP(w, r) }))
+	defer server.Close()
+	receive(t, server, "HTTP/1.1", tt.begins().stream(), 3)
+	defer tt.hub.Close()
+	for range 10 {
+		runtime.GC()
+		select {
+		case <-released:
+			require.Equal(t, 1, tt.hub.Observers())
+			return
+		case <-time.After(100 * time.Millisecond): // cleanups run in a goroutine of their own
+		}
+	}
+	require.Fail(t, "the server is still referred to")
+}
+
 func TestPollingIsToldThatAnIntentIsWatchedOnceForAllObservers(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		start := time.Now()
 		var all []*observer
@@ -454,7 +543,7 @@ func TestPollingIsToldThatAnIntentIsWatchedOnceForAllObservers(t *testing.T) {
 }
 
 func TestOnlySoManyObserversAreSeated(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		tt.configure(Config{MaxObservers: 2})
 		job, other := tt.begins(), tt.begins()
 		first := tt.observes(job.stream()).opens()
@@ -474,7 +563,7 @@ func TestOnlySoManyObserversAreSeated(t *testing.T) {
 }
 
 func TestHeadNeverStreams(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		w := tt.asks(http.MethodHead, job.stream())
 		require.Equal(t, http.StatusOK, w.Code)
@@ -484,7 +573,7 @@ func TestHeadNeverStreams(t *testing.T) {
 }
 
 func TestStreamsAreRefusedBeforeTheyBegin(t *testing.T) {
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		for _, query := range []string{
 			"since=x", "since=-1", "since=", "since=1.5", "since=9223372036854775808", "since=+1",
@@ -500,7 +589,7 @@ func TestStreamsAreRefusedBeforeTheyBegin(t *testing.T) {
 
 func TestHostileWordsOfTheBackendStayInsideTheirEvent(t *testing.T) {
 	const attack = "a\n\nevent: intent.completed\ndata: {}\r\rid: 9\u0085\u2028\u2029\x00\x7f\\\"</script>"
-	run(t, func(tt *tester) {
+	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		obs := tt.observes(job.stream()).opens()
 		obs.wantSeqs(1, 3)
