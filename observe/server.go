@@ -161,10 +161,7 @@ func (s *Server) serveIntent(w http.ResponseWriter, r *http.Request, text string
 		return nil, err
 	}
 	s.noteGlance(r.Context(), &in)
-	return nil, writeJSON(w, r, http.StatusOK, struct {
-		OK     bool `json:"ok"`
-		Intent view `json:"intent"`
-	}{true, s.view(r, &in)})
+	return nil, s.writeIntent(w, r, http.StatusOK, &in)
 }
 
 // serveEvents answers the events after `since`, as JSON unless a stream is asked

@@ -5,12 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"mime"
 	"net/http"
-	"net/url"
 	"os"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -257,68 +253,6 @@ func writeHead(w http.ResponseWriter, over bool) {
 	h.Set("Content-Type", sse.ContentType)
 	h.Set("X-Accel-Buffering", "no")
 	w.WriteHeader(http.StatusOK)
-}
-
-// An ask is what a client wants of a stream.
-type ask struct {
-	cursor    cursor
-	heartbeat time.Duration
-	life      time.Duration // how long the stream lasts at most
-	leave     End           // why it ends then
-}
-
-func (s *Server) readAsk(r *http.Request) (ask, error) {
-	a := ask{leave: EndAge, life: jitter(s.MaxAge, 0.1)}
-	var err error
-	if a.cursor, err = readCursor(r); err != nil {
-		return ask{}, err
-	}
-	query := r.URL.Query()
-	if a.heartbeat, err = readSeconds(query, "heartbeat", s.Heartbeat); err != nil {
-		return ask{}, err
-	}
-	if query.Has("wait_seconds") {
-		a.leave = EndTimeout
-		a.life, err = readSeconds(query, "wait_seconds", 0)
-	}
-	return a, err
-}
-
-// readSeconds reads a parameter of 1 to 60 whole seconds.
-func readSeconds(query url.Values, name string, unless time.Duration) (time.Duration, error) {
-	if !query.Has(name) {
-		return unless, nil
-	}
-	n, ok := number(query.Get(name))
-	if !ok || n < 1 || n > 60 {
-		return 0, BadRequest(name + " must be a number of seconds, 1 to 60")
-	}
-	return time.Duration(n) * time.Second, nil
-}
-
-// wantsStream reports whether a client that could have JSON asks for a stream: it
-// names the type, and names none that it would rather have.
-func wantsStream(h http.Header) bool {
-	best, stream := 0.0, 0.0
-	for part := range strings.SplitSeq(strings.Join(h.Values("Accept"), ","), ",") {
-		name, params, err := mime.ParseMediaType(part)
-		if err != nil {
-			continue
-		}
-		q := quality(params)
-		best = max(best, q)
-		if name == sse.ContentType {
-			stream = max(stream, q)
-		}
-	}
-	return stream > 0 && stream == best
-}
-
-func quality(params map[string]string) float64 {
-	if q, err := strconv.ParseFloat(params["q"], 64); err == nil && q >= 0 && q <= 1 {
-		return q
-	}
-	return 1
 }
 
 // jitter spreads d evenly by part of it to both sides.
