@@ -9,164 +9,6 @@ import (
 	"github.com/caddy-intents/caddy-intents/intent"
 )
 
-// What auto knows: where job APIs put things, and the words they use. Names are
-// compared without case, dashes, underscores and spaces, so that jobId, job_id and
-// Job-ID are one. A word that means one thing here and another there ("ready",
-// "stopped", "terminated", "ok") is in no list: it is unknown, which is loud and
-// harmless, where a wrong guess would end an intent.
-var (
-	jobIDNames    = ranked("jobid", "jobuuid", "taskid", "taskuid", "taskuuid", "operationid", "executionid", "dagrunid", "runid", "batchid", "exportid", "importid", "promptid", "statementhandle", "queryid")
-	plainIDNames  = ranked("id", "uuid", "uid")
-	bareIDNames   = ranked("job", "task", "requestid")
-	idHolders     = ranked("data", "job", "task", "result", "operation", "run", "execution", "response")
-	urlNames      = ranked("statusurl", "statusuri", "statusquerygeturi", "statementstatusurl", "jobstatusurl", "taskstatusurl", "pollurl", "pollingurl", "pollinguri", "monitorurl", "monitoruri", "checkurl", "operation")
-	urlHolders    = ranked("urls", "links")
-	linkNames     = ranked("status", "get", "poll", "monitor", "self")
-	stateNames    = ranked("status", "state", "jobstatus", "jobstate", "taskstatus", "taskstate", "runstatus", "runstate", "runtimestatus", "lifecyclestate", "lifecyclestatus", "phase", "exportstatus", "provisioningstate")
-	outcomeNames  = ranked("conclusion", "outcome", "resultstate", "completionstatus", "finalstatus")
-	doneNames     = ranked("done", "finished", "complete", "completed", "isdone", "isfinished", "iscomplete", "iscompleted", "ready")
-	successNames  = ranked("success", "successful", "succeeded", "issuccess", "ok")
-	holders       = ranked("data", "job", "task", "operation", "run", "execution", "attributes", "properties", "metadata", "meta", "info", "status", "state", "progress")
-	percentNames  = ranked("progress", "percent", "percentage", "percentcomplete", "percentagecomplete", "percentcompleted", "percentdone", "progresspercent", "progresspercentage", "progresspct", "pct")
-	fractionNames = ranked("fraction", "progressfraction", "fractioncomplete")
-	doneCounts    = ranked("current", "done", "completed", "processed", "finished")
-	totalCounts   = ranked("total", "totalcount")
-	messageNames  = ranked("message", "statusmessage", "statusmsg", "statemessage", "progressmessage", "statustext", "step", "currentstep", "stage")
-	failureNames  = ranked("error", "err", "exception", "failure", "failurecause", "errormessage")
-	errorNames    = ranked("error", "errors", "err", "errormessage", "exception", "failure", "failurecause", "failurereason", "failedreason", "reason", "message", "detail", "details", "statusmessage", "statemessage")
-)
-
-// statusHeaders are where a backend names the status URL, the most specific first.
-var statusHeaders = []string{"Azure-Asyncoperation", "Operation-Location", "Location", "Content-Location"}
-
-// commonWords are states that mean the same wherever they are used.
-var commonWords = func() map[string]intent.Status {
-	words := make(map[string]intent.Status)
-	for status, list := range map[intent.Status]string{
-		intent.InProgress: "pending queued queueing running inprogress progress processing started starting submitted accepted created " +
-			"scheduled scheduling waiting enqueued inqueue working active executing initializing initialising initialized preparing validating " +
-			"validatingfiles finalizing retry retrying received requested new open notstarted suspended paused held hold delayed deferred " +
-			"blocked dispatched provisioning building uploading exporting importing persisting canceling cancelling aborting stopping " +
-			"terminating completing configuring waitingforresource waitingforretry",
-		intent.Completed: "completed complete succeeded success successful done finished jobcomplete processcompleted processsucceeded exported",
-		intent.Failed: "failed failure error errored exception crashed dead faulted unsuccessful fatal rejected executorerror systemerror " +
-			"nodefail outofmemory bootfail internalerror startupfailure processfailed jobfailed",
-		intent.Canceled: "canceled cancelled aborted revoked dismissed",
-		intent.TimedOut: "timedout timeout expired deadlineexceeded",
-	} {
-		for word := range strings.FieldsSeq(list) {
-			words[word] = status
-		}
-	}
-	return words
-}()
-
-// envelopeWords can be about the request ("status": "success") as well as about
-// the job.
-var envelopeWords = []string{"success", "successful"}
-
-func ranked(names ...string) map[string]int {
-	ranks := make(map[string]int, len(names))
-	for i, name := range names {
-		ranks[name] = i
-	}
-	return ranks
-}
-
-// squeeze makes names comparable.
-func squeeze(s string) string {
-	changes := func(r rune) bool { return r == ' ' || r == '-' || r == '_' || r >= 'A' && r <= 'Z' }
-	if !strings.ContainsFunc(s, changes) {
-		return s
-	}
-	return strings.ToLower(strings.Map(func(r rune) rune {
-		if r == ' ' || r == '-' || r == '_' {
-			return -1
-		}
-		return r
-	}, s))
-}
-
-// A found is something auto found, with the expression that finds it.
-type found struct {
-	value  string
-	expr   string
-	header bool
-}
-
-// An object is a JSON object or XML element that auto looks into.
-type object struct {
-	fields map[string]any
-	expr   string
-}
-
-// top is the object that an answer is about. Of XML it is the root element.
-func top(v *view) (object, bool) {
-	kind := v.decode()
-	fields, ok := v.body.(map[string]any)
-	o := object{fields: fields, expr: varBody}
-	if kind != xmlBody || !ok {
-		return o, ok && kind == jsonBody
-	}
-	for name, root := range fields {
-		fields, ok = root.(map[string]any)
-		return object{fields: fields, expr: o.sub(name)}, ok
-	}
-	return o, false
-}
-
-// sub is the expression of a field.
-func (o object) sub(key string) string {
-	if isName(key) && (key[0] < '0' || key[0] > '9') && !slices.Contains(celReserved, key) {
-		return o.expr + "." + key
-	}
-	return o.expr + "[" + string(encodeJSON(key)) + "]"
-}
-
-// celReserved cannot follow a dot in every version of CEL.
-var celReserved = []string{"false", "in", "null", "true", "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package", "namespace", "return", "var", "void", "while"}
-
-// named lists the keys of o that have one of the names, in the order of the ranks.
-func (o object) named(ranks map[string]int) []string {
-	var keys []string
-	for key := range o.fields {
-		if _, ok := ranks[squeeze(key)]; ok {
-			keys = append(keys, key)
-		}
-	}
-	if len(keys) > 1 {
-		slices.SortFunc(keys, func(a, b string) int {
-			if d := ranks[squeeze(a)] - ranks[squeeze(b)]; d != 0 {
-				return d
-			}
-			return strings.Compare(a, b)
-		})
-	}
-	return keys
-}
-
-// held lists the objects in o that have one of the names.
-func (o object) held(ranks map[string]int) iter.Seq[object] {
-	return func(yield func(object) bool) {
-		for _, key := range o.named(ranks) {
-			if fields, ok := o.fields[key].(map[string]any); ok && !yield(object{fields: fields, expr: o.sub(key)}) {
-				return
-			}
-		}
-	}
-}
-
-// texts lists the non-empty texts of o that have one of the names.
-func (o object) texts(ranks map[string]int) []found {
-	var all []found
-	for _, key := range o.named(ranks) {
-		if text, ok := o.fields[key].(string); ok && strings.TrimSpace(text) != "" {
-			all = append(all, found{value: text, expr: o.sub(key)})
-		}
-	}
-	return all
-}
-
 // autoID looks for a job's id: a name that says job first, wherever it is; then
 // an id whatever it is of.
 func autoID(v *view) found {
@@ -277,12 +119,15 @@ func (r *stateReader) wordIn(o object) (verdict, found) {
 	if said.settled && !envelope {
 		return said, at
 	}
-	holding := isList(o.fields["data"])
+	holding := false
+	for _, key := range o.named(jobHolders) {
+		_, scalar := scalarText(o.fields[key])
+		holding = holding || !scalar
+	}
 	for inner := range o.around() {
 		if inner.expr == o.expr {
 			continue
 		}
-		holding = true
 		if innerSaid, innerAt := r.pick(inner.texts(stateNames)); innerSaid.settled {
 			return innerSaid, innerAt
 		}
@@ -291,11 +136,6 @@ func (r *stateReader) wordIn(o object) (verdict, found) {
 		return verdict{status: intent.InProgress, unknown: at.value}, at
 	}
 	return said, at
-}
-
-func isList(v any) bool {
-	_, ok := v.([]any)
-	return ok
 }
 
 // pick takes the first word that has a meaning, unless another one says that the
@@ -318,21 +158,19 @@ func (r *stateReader) pick(words []found) (verdict, found) {
 func doneIn(o object) verdict {
 	done, ok := o.flag(doneNames)
 	if !ok {
+		// Celery's ready() is a done only beside its successful().
+		_, judged := o.flag(successNames)
+		if done, ok = o.flag(readyNames); done && !judged {
+			ok = false
+		}
+	}
+	if !ok {
 		return verdict{}
 	}
 	if !done {
 		return verdict{status: intent.InProgress, settled: true}
 	}
 	return verdict{status: intent.Completed, settled: true}
-}
-
-func (o object) flag(names map[string]int) (value, ok bool) {
-	for _, key := range o.named(names) {
-		if value, ok = o.fields[key].(bool); ok {
-			return value, true
-		}
-	}
-	return false, false
 }
 
 // doubt looks for what makes a job that is over one that did not succeed, or one
@@ -395,28 +233,6 @@ func (r *stateReader) submitted(v *view) (intent.Status, string) {
 	}
 	status, _ := r.meaning(word)
 	return status, ""
-}
-
-// around lists o and what holds the job in it, two levels deep
-// (data.attributes.progress), the nearest first.
-func (o object) around() iter.Seq[object] {
-	return func(yield func(object) bool) {
-		if !yield(o) {
-			return
-		}
-		for inner := range o.held(holders) {
-			if !yield(inner) {
-				return
-			}
-		}
-		for inner := range o.held(holders) {
-			for innermost := range inner.held(holders) {
-				if !yield(innermost) {
-					return
-				}
-			}
-		}
-	}
 }
 
 // autoProgress looks for a percentage, a fraction or two counts.

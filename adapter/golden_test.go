@@ -39,25 +39,6 @@ func TestSpecsReadAnswersAsTheCasesSay(t *testing.T) {
 	}
 }
 
-func fileOf(a *txtar.Archive, name string) string {
-	for _, f := range a.Files {
-		if f.Name == name {
-			return string(f.Data)
-		}
-	}
-	return ""
-}
-
-func setFile(a *txtar.Archive, name, data string) {
-	for i := range a.Files {
-		if a.Files[i].Name == name {
-			a.Files[i].Data = []byte(data)
-			return
-		}
-	}
-	a.Files = append(a.Files, txtar.File{Name: name, Data: []byte(data)})
-}
-
 // runCase plays a case and writes down what happens.
 func runCase(t *testing.T, a *txtar.Archive) string {
 	var spec adapter.Spec

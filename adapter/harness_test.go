@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/tools/txtar"
 
 	"github.com/caddy-intents/caddy-intents/adapter"
 	"github.com/caddy-intents/caddy-intents/intent"
@@ -42,6 +43,26 @@ func running() *intent.Intent {
 
 // ok is a 200 with a body.
 func ok(body string) adapter.Answer { return answer(http.StatusOK, body) }
+
+// fileOf and setFile look into a case.
+func fileOf(a *txtar.Archive, name string) string {
+	for _, f := range a.Files {
+		if f.Name == name {
+			return string(f.Data)
+		}
+	}
+	return ""
+}
+
+func setFile(a *txtar.Archive, name, data string) {
+	for i := range a.Files {
+		if a.Files[i].Name == name {
+			a.Files[i].Data = []byte(data)
+			return
+		}
+	}
+	a.Files = append(a.Files, txtar.File{Name: name, Data: []byte(data)})
+}
 
 // parseExchange reads a request and its answer; the request may be left out.
 func parseExchange(t *testing.T, exchange string) (s adapter.Submitted, method string, a adapter.Answer) {
@@ -110,11 +131,12 @@ func (p *player) requests() {
 }
 
 func requestText(r adapter.Request) string {
-	text := r.Method + " " + r.URL
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s %s", r.Method, r.URL)
 	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
-		text += fmt.Sprintf(" %s: %q", name, r.Header[name])
+		fmt.Fprintf(&text, " %s: %q", name, r.Header[name])
 	}
-	return text
+	return text.String()
 }
 
 func pollText(p adapter.PollReading) string {

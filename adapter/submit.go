@@ -89,10 +89,20 @@ func (r *submission) none(why string) *NoJobError {
 	e := &NoJobError{Code: r.view.Code, Why: why, Refused: cmp.Or(r.out.Refused, r.refused)}
 	if r.view.decode().structured() {
 		if object, ok := r.view.body.(map[string]any); ok {
-			e.Keys = slices.Sorted(maps.Keys(object))
+			e.Keys = keysOf(object)
 		}
 	}
 	return e
+}
+
+// keysOf lists the names of fields, as many and as long as a log line can bear.
+func keysOf(fields map[string]any) []string {
+	keys := slices.Sorted(maps.Keys(fields))
+	keys = keys[:min(len(keys), 20)]
+	for i, key := range keys {
+		keys[i] = strings.ToValidUTF8(clip(key, 64), "")
+	}
+	return keys
 }
 
 // readIdentity finds the job's id. Auto looks into the body first, and takes the
@@ -183,7 +193,8 @@ func (r *submission) toldStatusURL() (bool, error) {
 		r.out.Refused = redact(told)
 		return false, nil
 	}
-	r.settle(target, !r.job.statusURL.uses(varBody))
+	e := r.job.statusURL
+	r.settle(target, e.uses(varHeaders) && !e.uses(varBody) && !e.uses(varText))
 	return true, nil
 }
 
