@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
@@ -29,7 +30,15 @@ import (
 	"github.com/caddy-intents/caddy-intents/store"
 )
 
+// asCaddy in the environment makes the test binary a Caddy: the tests that start and
+// kill real processes need no other binary.
+const asCaddy = "INTENTS_TEST_AS_CADDY"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(asCaddy) != "" {
+		caddycmd.Main()
+		return
+	}
 	dir, err := os.MkdirTemp("", "caddymodule")
 	if err != nil {
 		panic(err)

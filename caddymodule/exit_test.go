@@ -1,0 +1,110 @@
+//go:build e2e
+
+package caddymodule_test
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/legacytest"
+)
+
+func TestSIGTERMEndsStreamsOfOlderConfigsAndFinishesSubmits(t *testing.T) {
+	p := newProcess(t)
+	p.configure(report)
+	p.start()
+	id, _ := p.submit()
+	o := p.observe(id)
+	o.until(intent.InProgress)
+	p.configure(strings.Replace(report, "intents TO {", "intents TO {\nheartbeat 2s", 1))
+	p.reload() // the stream belongs to an older config now
+
+	arrived := make(chan struct{})
+	p.backend.Meets(legacytest.Submits, func(w http.ResponseWriter, r *http.Request, well http.HandlerFunc) {
+		close(arrived)
+		legacytest.Late(700*time.Millisecond)(w, r, well)
+	}, 1)
+	type answer struct {
+		code int
+		id   string
+	}
+	submitted := make(chan answer)
+	go func() {
+		resp, err := http.Post("http://"+p.addr+"/reports/generate", "application/json", strings.NewReader(`{}`))
+		if err != nil {
+			submitted <- answer{}
+			return
+		}
+		resp.Body.Close()
+		submitted <- answer{resp.StatusCode, resp.Header.Get("Intent-Id")}
+	}()
+	<-arrived
+	p.terminate()
+	begun := time.Now()
+	var err error
+	for err == nil {
+		_, err = o.tryNext()
+	}
+	require.Less(t, time.Since(begun), time.Second, "the stream ends at once")
+	require.False(t, errors.Is(err, io.EOF), "abnormally, so that no client takes it for the end: %v", err)
+	require.Less(t, o.reader.Retry(), 10*time.Second, "and soon to come back")
+
+	got := <-submitted
+	require.Equal(t, http.StatusAccepted, got.code, "a submit in flight is finished")
+	require.NotEmpty(t, got.id)
+	<-p.exited
+	require.Zero(t, p.cmd.ProcessState.ExitCode(), p.log)
+
+	p.start()
+	for _, j := range p.backend.Jobs() {
+		p.backend.Finishes(j.ID)
+	}
+	p.observe(got.id).until(intent.Completed)
+}
+
+func TestValidateBesideARunningServerOpensNothing(t *testing.T) {
+	p := newProcess(t)
+	p.configure(report)
+	p.start()
+	out, err := p.run("validate", "--config", p.file, "--adapter", "caddyfile")
+	require.NoError(t, err, out)
+	require.Contains(t, out, "Valid configuration")
+	id, job := p.submit()
+	p.backend.Finishes(job)
+	p.observe(id).until(intent.Completed)
+}
+
+func TestASecondCaddyOnTheSameFilePassesThrough(t *testing.T) {
+	p := newProcess(t)
+	p.configure(report)
+	p.start()
+	second := newProcess(t)
+	second.store, second.backend, second.to = p.store, p.backend, p.to
+	second.configure(report)
+	second.start()
+	resp := second.do("POST", "/reports/generate", `{}`)
+	require.Equal(t, http.StatusAccepted, resp.StatusCode)
+	require.Equal(t, "unavailable", resp.Header.Get("Intent-Status"))
+	require.JSONEq(t, `{"job_id":"job-1","status":"pending"}`, text(t, resp))
+	resp = second.do("GET", "/v1/intents/00000000-0000-8000-8000-000000000000", "")
+	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+	require.NotEmpty(t, resp.Header.Get("Retry-After"))
+	require.Contains(t, second.log.String(), "in use by another process")
+}
+
+func TestProxyCommandNeedsNoConfig(t *testing.T) {
+	p := newProcess(t)
+	p.begin(p.command("intents", "proxy", "--from", "http://"+p.addr, "--to", p.to, "--store", p.store,
+		"--submit", "POST /reports/generate", "--status", "/reports/status/{job_id}"))
+	p.log.wait(t, "watching jobs")
+	id, job := p.submit()
+	p.backend.Finishes(job)
+	p.observe(id).until(intent.Completed)
+}
