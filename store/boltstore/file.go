@@ -19,14 +19,8 @@ import (
 // refused, since it may hold what this program would lose.
 const schema = 1
 
-// Keys of the meta bucket, each with a big-endian number.
-var (
-	keySchema = []byte("schema")
-
-	// keyClean holds the id of the transaction that Close ended the file with. If
-	// that is still the last one, the list of free pages is in the file.
-	keyClean = []byte("clean")
-)
+// keySchema is where the meta bucket has the schema, as a big-endian number.
+var keySchema = []byte("schema")
 
 var (
 	errInUse   = errors.New("the file is in use by another process, or by another store in this one")
@@ -106,9 +100,6 @@ func checkFile(tx *bbolt.Tx, path string) error {
 	case version > schema:
 		return fmt.Errorf("the file has schema %d, which a newer version wrote; this one reads up to %d", version, schema)
 	}
-	if number(meta, keyClean) == uint64(tx.ID()) {
-		return checkSize(tx, path)
-	}
 	return checkPages(tx, path)
 }
 
@@ -151,10 +142,7 @@ func (s *Store) prepare(fresh bool) error {
 func (s *Store) close() error {
 	if s.broken() == nil {
 		s.db.NoFreelistSync = false
-		err := s.transact(func(tx *bbolt.Tx) error {
-			return putNumber(tx.Bucket(bucketMeta), keyClean, uint64(tx.ID()))
-		})
-		if err != nil {
+		if err := s.transact(func(*bbolt.Tx) error { return nil }); err != nil {
 			s.log.Warn("store was closed without its list of free pages", "path", s.path, "err", err)
 		}
 	}

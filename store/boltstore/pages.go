@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,19 +11,26 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// After a crash bbolt looks for the free pages by walking through all others, in a
-// goroutine of its own, whose panic at a damaged page nobody can catch
-// (bbolt 1.5, DB.freepages). So the pages are walked here first, with the same
-// suspicion and plain reads: every page is where its number says, is of a known
-// kind, is reached once, and its elements are inside of it.
+// bbolt trusts its pages. At damaged ones it panics, loops for ever, or, when it
+// looks for the free pages after a crash, panics in a goroutine of its own where
+// nobody can catch it (bbolt 1.5, DB.freepages). So all pages in use are walked
+// through before it may write, with plain reads and the opposite of trust: each is
+// where its number says, is of a known kind and reached once, its elements are
+// inside of it and their keys in order, and none of them is listed as free.
 
 // Layout of a page, in bytes; numbers are in the order of the machine.
 const (
 	pageHead    = 16 // id 8, flags 2, count 2, overflow 4
 	elementHead = 16 // branch: pos 4, key size 4, child 8; leaf: flags 4, pos 4, key size 4, value size 4
+	bucketHead  = 16 // what the value of a bucket begins with
 
-	flagBranch = 0x01
-	flagLeaf   = 0x02
+	flagBranch   = 0x01
+	flagLeaf     = 0x02
+	flagFreelist = 0x10
+
+	metaFreelist = pageHead + 32 // where a meta page has the number of the freelist
+	metaTx       = pageHead + 48 // and that of its transaction
+	noFreelist   = ^uint64(0)
 
 	maxDepth = 64
 )
@@ -38,108 +46,186 @@ type pageWalk struct {
 
 // checkPages walks through every page in use.
 func checkPages(tx *bbolt.Tx, path string) error {
-	if err := checkSize(tx, path); err != nil {
-		return err
-	}
 	file, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = file.Close() }() // only read from
-	w := &pageWalk{file: file, size: tx.DB().Info().PageSize}
-	w.limit = uint64(tx.Size()) / uint64(w.size)
-	w.seen = make([]bool, w.limit)
-
-	root := tx.Cursor().Bucket()
-	if err := w.tree(uint64(root.RootPage()), true, 0); err != nil {
-		return err
-	}
-	return tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
-		if b.RootPage() == 0 {
-			return nil // it is small and lives in the page of its parent
-		}
-		if err := w.tree(uint64(b.RootPage()), false, 0); err != nil {
-			return fmt.Errorf("bucket %q: %w", name, err)
-		}
-		return nil
-	})
-}
-
-// checkSize finds a file that lost its end.
-func checkSize(tx *bbolt.Tx, path string) error {
-	info, err := os.Stat(path)
+	info, err := file.Stat()
 	if err != nil {
 		return err
 	}
 	if info.Size() < tx.Size() {
 		return fmt.Errorf("the file is damaged: it has %d bytes of %d", info.Size(), tx.Size())
 	}
+	w := &pageWalk{file: file, size: tx.DB().Info().PageSize}
+	w.limit = uint64(tx.Size()) / uint64(w.size)
+	w.seen = make([]bool, w.limit)
+	if err := w.database(tx); err != nil {
+		return fmt.Errorf("the file is damaged: %w", err)
+	}
 	return nil
 }
 
-// tree walks the pages below id. Only the root tree has buckets in its leaves.
-func (w *pageWalk) tree(id uint64, root bool, depth int) error {
-	damaged := func(what string) error { return fmt.Errorf("the file is damaged: page %d %s", id, what) }
-	if id >= w.limit || depth == maxDepth {
-		return damaged("is out of place")
+// database walks the root tree first, since only then its leaves can be trusted to
+// name the others.
+func (w *pageWalk) database(tx *bbolt.Tx) error {
+	root := tree{w, true}
+	if err := root.walk(uint64(tx.Cursor().Bucket().RootPage()), 0, nil, nil); err != nil {
+		return err
 	}
-	page, err := w.page(id, depth)
+	err := tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
+		if b.RootPage() == 0 {
+			return nil // it is small and lives in the page of its parent
+		}
+		err := tree{w, false}.walk(uint64(b.RootPage()), 0, nil, nil)
+		if err != nil {
+			return fmt.Errorf("bucket %q: %w", name, err)
+		}
+		return nil
+	})
 	if err != nil {
-		return damaged(err.Error())
+		return err
 	}
+	return w.freelist(uint64(tx.ID()))
+}
+
+// A tree is one bucket's. The root's leaves hold buckets and nothing else, those of
+// the others hold none.
+type tree struct {
+	*pageWalk
+	root bool
+}
+
+// walk goes through the pages below id, whose keys are from low on and below high;
+// nil is no bound.
+func (t tree) walk(id uint64, depth int, low, high []byte) error {
+	if depth == maxDepth {
+		return fmt.Errorf("page %d is too deep", id)
+	}
+	page, err := t.page(id, depth)
+	if err != nil {
+		return fmt.Errorf("page %d: %w", id, err)
+	}
+	elements, err := t.elements(page)
+	if err != nil {
+		return fmt.Errorf("page %d: %w", id, err)
+	}
+	for i, e := range elements {
+		if low != nil && bytes.Compare(e.key, low) < 0 || high != nil && bytes.Compare(e.key, high) >= 0 {
+			return fmt.Errorf("page %d: key %d is out of place", id, i)
+		}
+		if i > 0 && bytes.Compare(e.key, elements[i-1].key) <= 0 {
+			return fmt.Errorf("page %d: key %d is out of order", id, i)
+		}
+		if !e.branch {
+			continue
+		}
+		next := high
+		if i+1 < len(elements) {
+			next = elements[i+1].key
+		}
+		if err := t.walk(e.child, depth+1, e.key, next); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// An element is an entry of a page.
+type element struct {
+	key    []byte
+	branch bool
+	child  uint64 // of a branch
+}
+
+func (t tree) elements(page []byte) ([]element, error) {
 	order := binary.NativeEndian
 	flags, count := order.Uint16(page[8:]), int(order.Uint16(page[10:]))
 	if flags != flagBranch && flags != flagLeaf {
-		return damaged("is of no known kind")
+		return nil, errors.New("it is of no known kind")
 	}
-	if pageHead+count*elementHead > len(page) {
-		return damaged("has more elements than room")
+	if pageHead+count*elementHead > len(page) || count == 0 && flags == flagBranch {
+		return nil, errors.New("it cannot have as many elements as it says")
 	}
-	for i := range count {
-		at := pageHead + i*elementHead
-		element := page[at : at+elementHead]
-		if !fits(element, flags, len(page)-at) {
-			return damaged("has an element that leaves it")
-		}
-		switch {
-		case flags == flagBranch:
-			if err := w.tree(order.Uint64(element[8:]), root, depth+1); err != nil {
-				return err
+	elements := make([]element, count)
+	for i := range elements {
+		body := page[pageHead+i*elementHead:] // positions count from the element
+		head := body[:elementHead]
+		pos, keySize, valueSize := order.Uint32(head), order.Uint32(head[4:]), uint32(0)
+		if flags == flagLeaf {
+			pos, keySize, valueSize = order.Uint32(head[4:]), order.Uint32(head[8:]), order.Uint32(head[12:])
+			isBucket := order.Uint32(head) == 1 && valueSize >= bucketHead
+			if isBucket != t.root || !isBucket && order.Uint32(head) != 0 {
+				return nil, fmt.Errorf("element %d is of the wrong kind", i)
 			}
-		case !root && order.Uint32(element) != 0:
-			return damaged("has a bucket where none belongs")
+		}
+		if uint64(pos)+uint64(keySize)+uint64(valueSize) > uint64(len(body)) {
+			return nil, fmt.Errorf("element %d leaves it", i)
+		}
+		elements[i] = element{key: body[pos:][:keySize], branch: flags == flagBranch}
+		if elements[i].branch {
+			elements[i].child = order.Uint64(head[8:])
 		}
 	}
-	return nil
+	return elements, nil
 }
 
-// fits reports whether the key and value of an element are within room, the bytes
-// from the element to the end of its page.
-func fits(element []byte, flags uint16, room int) bool {
+// freelist checks the list of free pages that belongs to a transaction, if the file
+// has one. It comes after the trees.
+func (w *pageWalk) freelist(tx uint64) error {
 	order := binary.NativeEndian
-	if flags == flagBranch {
-		return uint64(order.Uint32(element))+uint64(order.Uint32(element[4:])) <= uint64(room)
+	meta, err := w.read(tx%2, 1, 0) // the two meta pages take turns
+	if err != nil {
+		return err
 	}
-	end := uint64(order.Uint32(element[4:])) + uint64(order.Uint32(element[8:])) + uint64(order.Uint32(element[12:]))
-	return end <= uint64(room)
+	if order.Uint64(meta[metaTx:]) != tx {
+		return errors.New("the first pages disagree")
+	}
+	id := order.Uint64(meta[metaFreelist:])
+	if id == noFreelist {
+		return nil
+	}
+	page, err := w.page(id, 0)
+	if err != nil {
+		return fmt.Errorf("free list: %w", err)
+	}
+	count, list := uint64(order.Uint16(page[10:])), page[pageHead:]
+	if count == 0xffff { // then the number is too large for its place
+		count, list = order.Uint64(list), list[8:]
+	}
+	if order.Uint16(page[8:]) != flagFreelist || count > uint64(len(list)/8) {
+		return errors.New("free list: it is none")
+	}
+	for i := range count {
+		free := order.Uint64(list[8*i:])
+		if free < 2 || free >= w.limit || w.seen[free] {
+			return fmt.Errorf("free list: page %d is not free", free)
+		}
+		w.seen[free] = true
+	}
+	return nil
 }
 
 // page reads a page with what overflows of it into the next ones.
 func (w *pageWalk) page(id uint64, depth int) ([]byte, error) {
+	if id < 2 || id >= w.limit {
+		return nil, errors.New("there is no such page")
+	}
 	page, err := w.read(id, 1, depth)
 	if err != nil {
 		return nil, err
 	}
 	if said := binary.NativeEndian.Uint64(page); said != id {
-		return nil, fmt.Errorf("says that it is page %d", said)
+		return nil, fmt.Errorf("it says that it is page %d", said)
 	}
 	length := 1 + uint64(binary.NativeEndian.Uint32(page[12:]))
 	if length > w.limit-id {
-		return nil, errors.New("is longer than the file")
+		return nil, errors.New("it is longer than the file")
 	}
 	for i := range length {
 		if w.seen[id+i] {
-			return nil, errors.New("is reached twice")
+			return nil, errors.New("it is used twice")
 		}
 		w.seen[id+i] = true
 	}
