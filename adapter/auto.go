@@ -84,7 +84,8 @@ func (o object) links() []found {
 // autoState reads the state from the usual places. In doubt the job goes on: a
 // poll too many costs little, an end too early cannot be taken back.
 func (r *stateReader) autoState(v *view) verdict {
-	if word, ok := v.body.(string); ok && v.decode() == jsonBody {
+	v.decode()
+	if word, ok := v.body.(string); ok {
 		if status, ok := r.meaning(word); ok {
 			return verdict{status: status, settled: true}
 		}

@@ -80,9 +80,10 @@
 // Azure-AsyncOperation, Operation-Location, Location, Content-Location, status_url
 // and its like, _links. States: status, state, phase, task_status and the like; done
 // with error or success beside it; conclusion and the like. A 202 is in progress. A
-// 200 without a state word is the end only where the status URL came from a header,
-// or an earlier poll was answered 202; a 303 with a Location is the end, and the
-// result is there. Progress: progress, percent, counts with a total, X-Progress.
+// 200 without a state word is the end only where a 202 named the status URL in a
+// header or an earlier poll was answered 202, and not where progress is below 100. A
+// 303 with a Location is the end, and the result is there. Progress: progress,
+// percent, counts with a total, X-Progress.
 //
 // A state in the answer to the submit can say that the job waits or runs, but not
 // that it is over: "status": "success" is there about the request, more often than

@@ -84,7 +84,7 @@ func (j *Job) ReadPoll(in *intent.Intent, a Answer) PollReading {
 		err = j.report(in, v, said, &p)
 	}
 	if err != nil {
-		p.Outcome, p.Reason = Unreadable, err.Error()
+		p.Outcome, p.Reason, p.Reading, p.Fetch = Unreadable, err.Error(), intent.Reading{}, nil
 	}
 	return p
 }
@@ -103,6 +103,9 @@ func (j *Job) pollVerdict(v *view, p *PollReading) (verdict, error) {
 	if p.Reason = j.bodyProblem(v, p.Memory); p.Reason != "" {
 		p.Outcome = Unreadable
 		return said, nil
+	}
+	if j.state.auto && v.Code == http.StatusAccepted {
+		p.Memory = remembered
 	}
 	if said, err = j.state.read(v); err != nil || !j.state.auto || said.settled || said.unknown != "" {
 		return said, err
@@ -160,17 +163,18 @@ func codeTells(code int, memory string) bool {
 }
 
 // remembered is what Memory holds when a 200 that tells no state means that the
-// job is done: its status URL came from a header, or an earlier poll was answered
-// 202. Else a 200 means nothing: most APIs answer every poll with it.
+// job is done: a 202 named its status URL in a header, or an earlier poll was
+// answered 202. Else a 200 means nothing: most APIs answer every poll with it, and
+// the Location of a 201 is that of a resource.
 const remembered = "200 is done"
 
 // wordless decides by the code where auto found no word.
 func (p *PollReading) wordless(v *view) verdict {
-	if v.Code == http.StatusAccepted {
-		p.Memory = remembered
-		return verdict{status: intent.InProgress, settled: true}
+	null := v.decode() == jsonBody && v.body == nil
+	if v.Code == http.StatusAccepted || !codeTells(v.Code, p.Memory) || null {
+		return verdict{status: intent.InProgress}
 	}
-	if !codeTells(v.Code, p.Memory) || v.decode() == jsonBody && v.body == nil {
+	if done := autoProgress(v); done != nil && *done < 100 {
 		return verdict{status: intent.InProgress}
 	}
 	if v.decode() == jsonBody && autoFailed(v.body) {

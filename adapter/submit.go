@@ -54,11 +54,13 @@ func (j *Job) ReadSubmit(s Submitted, a Answer) (SubmitReading, error) {
 	}
 	r.out.Delivery.Params = s.Params
 	r.out.RetryAfter = a.retryAfter()
-	for _, step := range []func() error{r.readIdentity, r.readStatusURL, r.readState} {
-		if err := step(); err != nil {
-			return SubmitReading{}, err
-		}
+	if err := r.readIdentity(); err != nil {
+		return SubmitReading{}, err
 	}
+	if err := r.readStatusURL(); err != nil {
+		return SubmitReading{}, err
+	}
+	r.readState()
 	return r.out, nil
 }
 
@@ -200,7 +202,7 @@ func (r *submission) toldStatusURL() (bool, error) {
 
 func (r *submission) settle(target string, fromHeader bool) {
 	r.out.Delivery.StatusURL = target
-	if fromHeader {
+	if fromHeader && (r.view.Code == http.StatusAccepted || r.view.Code == http.StatusSeeOther) {
 		r.out.Memory = remembered
 	}
 }
@@ -245,25 +247,24 @@ func lastSegment(target string) string {
 // readState takes over what the answer says about a job that waits or runs. That a
 // job has ended is never taken from here: "status": "success" means to many APIs
 // that the submit succeeded, and the first poll comes soon.
-func (r *submission) readState() error {
+func (r *submission) readState() {
 	if r.view.Code == http.StatusSeeOther || !r.view.decode().structured() {
-		return nil
+		return
 	}
 	said, expr := r.job.state.submitted(r.view)
 	if r.job.state.auto {
 		r.pin("state", expr)
 	}
 	if said != intent.InProgress {
-		return nil
+		return
 	}
-	reading := intent.Reading{Status: said}
-	var err error
-	if reading.Progress, err = r.job.progress.read(r.view); err != nil {
-		return nil
+	progress, err := r.job.progress.read(r.view)
+	if err != nil {
+		return
 	}
-	if reading.Message, err = r.job.readMessage(r.view); err != nil {
-		return nil
+	message, err := r.job.readMessage(r.view)
+	if err != nil {
+		return
 	}
-	r.out.Reading = &reading
-	return nil
+	r.out.Reading = &intent.Reading{Status: said, Progress: progress, Message: message}
 }
