@@ -11,8 +11,6 @@ import (
 	"github.com/caddy-intents/caddy-intents/store"
 )
 
-const time5s = 5 * time.Second
-
 var eventsTests = []test{
 	{"they come after the cursor, in order, without a gap", func(t *tester) {
 		held := t.create()

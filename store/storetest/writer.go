@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"time"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddy-intents/caddy-intents/intent"
@@ -158,7 +160,7 @@ var appendTests = []test{
 		held := t.create()
 		_, before := t.get(held.ID)
 		in := held.Intent
-		in.Due, in.Memory = noon.Add(time5s), "etag-2"
+		in.Due, in.Memory = noon.Add(5*time.Second), "etag-2"
 		require.NoError(t, t.Append(t.Context(), change(held, in, nil)))
 		t.stands(in, before)
 	}},
