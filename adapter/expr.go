@@ -27,7 +27,7 @@ const (
 var errCut = errors.New("expression costs too much")
 
 // An expr is a compiled expression. A plain path (body.a[0].b), which is what
-// nearly all of them are, is walked without CEL; path_test.go and a fuzz target
+// nearly all of them are, is walked without CEL; a test and a fuzz target
 // hold both ways together.
 type expr struct {
 	field string // what it is for, in the words of the config
