@@ -106,7 +106,14 @@ func (e *Engine) startDue() time.Duration {
 		}
 		e.begin(e.queue.pop(), now)
 	}
-	return min(e.queue.next().sub(now), time.Hour)
+	next := e.queue.next()
+	for _, l := range e.lanes {
+		if l.next <= now {
+			e.pump(l)
+		}
+		next = min(next, l.next)
+	}
+	return min(next.sub(now), time.Hour)
 }
 
 // begin starts the step that h is due for. The caller holds e.mu.
@@ -114,12 +121,12 @@ func (e *Engine) begin(h *held, now moment) {
 	job := e.settings.Load().Jobs[*h.name]
 	switch {
 	case now >= h.deadline && (job == nil || !job.CancelAtDeadline):
-		h.busy = true
+		h.waiting, h.busy = false, true
 		e.running.Go(func() { e.expire(h) })
 	case job == nil:
 		e.park(h)
 	default:
-		e.enter(h, job.Backend)
+		e.enter(h, job.Backend, now)
 	}
 }
 
@@ -133,14 +140,6 @@ func (e *Engine) park(h *held) {
 	}
 	e.parked[h] = struct{}{}
 	e.queue.set(h, h.deadline)
-}
-
-// parkedUntil is never for an intent that is polled.
-func (e *Engine) parkedUntil(h *held) moment {
-	if _, ok := e.parked[h]; ok {
-		return h.deadline
-	}
-	return never
 }
 
 // hear takes the store's signals. It is called by the store and returns at once.
@@ -166,11 +165,15 @@ func (e *Engine) watch(h *held, until moment) {
 	first := h.watched <= now
 	h.watched = max(h.watched, until)
 	job := e.settings.Load().Jobs[*h.name]
-	if !first || job == nil || h.busy || h.ticket || h.failures > 0 || h.polled == never {
-		return
-	}
-	if due := max(h.polled.add(job.Pace.watched()), now); due < e.queue.slots[h.place].at {
-		e.plan(h, due)
+	switch {
+	case !first, job == nil, h.busy:
+	case h.waiting:
+		e.hurry(h, job.Backend)
+	case h.failures > 0, h.polled == never: // at its own pace, or soon
+	default:
+		if due := max(h.polled.add(job.Pace.watched()), now); due < e.queue.slots[h.place].at {
+			e.plan(h, due)
+		}
 	}
 }
 

@@ -123,3 +123,47 @@ func TestAReservationOfADeadProcessEndsAsUncertain(t *testing.T) {
 		<-done
 	}, func(j *engine.Job, _ *adapter.Spec) { j.Respond = engine.RespondIntent })
 }
+
+func TestABacklogThatNobodyWatchesDelaysNoObserver(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		for range 1000 { // at 10 polls a second, a backlog of more than a minute
+			et.submit()
+		}
+		et.advance(10 * time.Second)
+		id, job := et.submit()
+		et.backend.Finishes(job)
+		et.watch(id, time.Minute)
+		et.advance(time.Second)
+		require.Equal(t, intent.Completed, et.get(id).Status)
+	}, func(j *engine.Job, _ *adapter.Spec) { j.Backend.Rate = 10 })
+}
+
+func TestAWatcherOvertakesTheBacklogThatItsIntentWaitsIn(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		for range 1000 {
+			et.submit()
+		}
+		et.advance(time.Second) // they are all in the lane
+		id, job := et.submit()
+		et.backend.Finishes(job)
+		et.advance(10 * time.Second)
+		require.Equal(t, intent.InProgress, et.get(id).Status, "it waits behind the others")
+		et.watch(id, time.Minute)
+		et.advance(time.Second)
+		require.Equal(t, intent.Completed, et.get(id).Status)
+	}, func(j *engine.Job, _ *adapter.Spec) { j.Backend.Rate = 10 })
+}
+
+func TestDeadlinesAreKeptInABacklog(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		var last intent.ID
+		for range 1000 {
+			last, _ = et.submit()
+		}
+		et.advance(21 * time.Second)
+		require.Equal(t, intent.TimedOut, et.get(last).Status)
+	}, func(j *engine.Job, _ *adapter.Spec) {
+		j.Backend.Rate = 10
+		j.Deadline = 20 * time.Second
+	})
+}

@@ -12,8 +12,6 @@ type slot struct {
 
 const heapArity = 4
 
-func (q *heap) len() int { return len(q.slots) }
-
 // next returns the moment of the first entry, or never.
 func (q *heap) next() moment {
 	if len(q.slots) == 0 {

@@ -18,8 +18,8 @@ type held struct {
 	place    int32 // in the heap; -1 if not there
 	failures int32 // polls in a row that brought no reading
 	last     outcome
-	busy     bool // a poll is under way, or waits in its lane
-	ticket   bool // the rate limit has let the next poll pass already
+	busy     bool // a step is under way
+	waiting  bool // a poll is due and waits for its turn in its lane
 
 	polled   moment        // start of the last poll; never if there was none
 	floor    moment        // Retry-After: no poll before
@@ -80,16 +80,11 @@ func (e *Engine) plan(h *held, due moment) {
 // forget ends responsibility for h. The caller holds e.mu.
 func (e *Engine) forget(h *held) {
 	e.queue.remove(h)
+	h.waiting = false
 	delete(e.parked, h)
 	if e.holds[h.lease.ID] == h {
 		delete(e.holds, h.lease.ID)
 	}
-}
-
-func (e *Engine) drop(h *held) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.forget(h)
 }
 
 // Polling tells what is known of the polls of an intent that this engine holds:
@@ -105,7 +100,11 @@ func (e *Engine) Polling(id intent.ID) (last, next time.Time, failures int, ok b
 	if h.polled != never {
 		last = e.wall(h.polled)
 	}
-	if h.place >= 0 && e.parkedUntil(h) == never {
+	switch _, parked := e.parked[h]; {
+	case parked, h.busy:
+	case h.waiting:
+		next = e.wall(e.now())
+	default:
 		next = e.wall(e.queue.slots[h.place].at)
 	}
 	return last, next, int(h.failures), true

@@ -6,23 +6,48 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// A lane is the way to one backend: how many polls are on it, who waits for a
-// place, and how fast they may follow each other. It outlives generations, so that
-// a reload does not double what a backend gets. Guarded by Engine.mu.
+// A lane is the way to one backend: how many polls are on it, how fast they may
+// follow each other, and who waits. Intents that somebody watches go first, so that
+// a backlog of a million that nobody looks at delays no observer. It outlives
+// generations: a reload does not double what a backend gets. Guarded by Engine.mu.
 type lane struct {
-	running int
-	waiting []*held // in order of arrival; each of them is busy
-	limit   *rate.Limiter
+	limit    *rate.Limiter
+	inFlight int
+	running  int
+	watched  queue
+	others   queue
+	next     moment // when the rate lets the next poll pass; never if nobody waits for that
 }
 
-// laneOf returns the lane of a backend, with the limits it has now.
-func (e *Engine) laneOf(b *Backend, now time.Time) *lane {
+// A queue is first in, first out. An entry that waits no more, because its turn
+// came in another queue or its deadline did, is skipped.
+type queue struct{ entries []*held }
+
+func (q *queue) push(h *held) { q.entries = append(q.entries, h) }
+
+func (q *queue) pop() *held {
+	for len(q.entries) > 0 {
+		h := q.entries[0]
+		q.entries[0] = nil
+		q.entries = q.entries[1:]
+		if h.waiting {
+			return h
+		}
+	}
+	q.entries = nil
+	return nil
+}
+
+// laneOf returns the lane of a backend, with the limits that it has now.
+func (e *Engine) laneOf(b *Backend) *lane {
 	l, ok := e.lanes[b.Name]
 	if !ok {
-		l = &lane{limit: rate.NewLimiter(rate.Limit(b.Rate), burst(b.Rate))}
+		l = &lane{limit: rate.NewLimiter(rate.Limit(b.Rate), burst(b.Rate)), next: never}
 		e.lanes[b.Name] = l
 	}
+	l.inFlight = b.InFlight
 	if l.limit.Limit() != rate.Limit(b.Rate) {
+		now := time.Now()
 		l.limit.SetLimitAt(now, rate.Limit(b.Rate))
 		l.limit.SetBurstAt(now, burst(b.Rate))
 	}
@@ -33,40 +58,61 @@ func (e *Engine) laneOf(b *Backend, now time.Time) *lane {
 // not be spread more finely than that.
 func burst(r float64) int { return max(1, int(r/10)) }
 
-// enter takes h onto the lane, or tells when to try again. The caller holds e.mu.
-func (e *Engine) enter(h *held, b *Backend) {
-	now := time.Now()
-	l := e.laneOf(b, now)
-	if !h.ticket {
-		h.ticket = true
-		if wait := l.limit.ReserveN(now, 1).DelayFrom(now); wait > 0 {
-			e.queue.set(h, e.now().add(wait))
+// enter lets h wait for its turn on the lane. Its deadline stays in the heap. The
+// caller holds e.mu.
+func (e *Engine) enter(h *held, b *Backend, now moment) {
+	l := e.laneOf(b)
+	h.waiting = true
+	if h.deadline > now {
+		e.queue.set(h, h.deadline)
+	}
+	if h.watched > now || h.deadline <= now {
+		l.watched.push(h)
+	} else {
+		l.others.push(h)
+	}
+	e.pump(l)
+}
+
+// hurry puts h, which waits already, before those that nobody watches. The caller
+// holds e.mu.
+func (e *Engine) hurry(h *held, b *Backend) { e.laneOf(b).watched.push(h) }
+
+// pump starts the polls that have a place and that the rate lets pass. The caller
+// holds e.mu.
+func (e *Engine) pump(l *lane) {
+	l.next = never
+	for l.running < l.inFlight && e.ctx.Err() == nil {
+		now := time.Now()
+		turn := l.limit.ReserveN(now, 1)
+		if wait := turn.DelayFrom(now); wait > 0 {
+			turn.CancelAt(now)
+			l.next = e.now().add(wait)
+			e.wakeLocked()
 			return
 		}
+		h := l.watched.pop()
+		if h == nil {
+			h = l.others.pop()
+		}
+		if h == nil {
+			turn.CancelAt(now)
+			return
+		}
+		e.run(l, h)
 	}
-	h.busy = true
-	if l.running >= b.InFlight {
-		l.waiting = append(l.waiting, h)
-		return
-	}
-	e.run(l, h)
 }
 
 // run starts the poll of h. The caller holds e.mu.
 func (e *Engine) run(l *lane, h *held) {
+	e.queue.remove(h)
+	h.waiting, h.busy = false, true
 	l.running++
-	h.ticket = false
 	e.running.Go(func() { e.poll(l, h) })
 }
 
 // leave gives the place of a finished poll to the next one. The caller holds e.mu.
 func (e *Engine) leave(l *lane) {
 	l.running--
-	if len(l.waiting) == 0 || e.ctx.Err() != nil {
-		return
-	}
-	next := l.waiting[0]
-	l.waiting[0] = nil
-	l.waiting = l.waiting[1:]
-	e.run(l, next)
+	e.pump(l)
 }
