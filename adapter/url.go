@@ -140,7 +140,7 @@ func defaultPort(schemes ...string) string {
 // use: they are refused.
 func cleanTarget(u *url.URL, from origin) (string, error) {
 	base, err := url.Parse(from.path)
-	if err != nil || !strings.HasPrefix(from.path, "/") || base.Host != "" || u.Host != "" {
+	if err != nil || base.Host != "" || base.User != nil || !strings.HasPrefix(base.Path, "/") || u.Host != "" {
 		base = &url.URL{Path: "/"}
 	}
 	ref := url.URL{Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}

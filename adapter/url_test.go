@@ -75,7 +75,7 @@ func TestStatusURLsOfOthersAreRefused(t *testing.T) {
 }
 
 func TestARelativeURLNeedsNoGoodOrigin(t *testing.T) {
-	for _, path := range []string{"", "*", "//evil.example/x", "http://evil.example/x", "/%zz"} {
+	for _, path := range []string{"", "*", "//evil.example/x", "http://evil.example/x", "/%zz", "//a@", "?x", "mailto:a"} {
 		got, err := testHosts.accept("jobs/1", origin{path: path})
 		require.NoError(t, err, path)
 		require.Equal(t, "/jobs/1", got, path)
