@@ -1,0 +1,183 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/observe"
+	"github.com/caddy-intents/caddy-intents/store"
+	"github.com/caddy-intents/caddy-intents/store/boltstore"
+)
+
+// message is in every event, of the usual length.
+const message = "a message of the usual length, give or take"
+
+// An ownFeed is the way of an event in our plugin: store, signal, hub, stream.
+type ownFeed struct {
+	listener net.Listener
+	server   http.Server
+	store    *boltstore.Store
+	hub      *observe.Hub
+	held     []store.Held
+}
+
+func newOwnFeed(ctx context.Context, path string, topics int, c *clocks) (*ownFeed, error) {
+	s, err := boltstore.Open(path, boltstore.Options{})
+	if err != nil {
+		return nil, err
+	}
+	f := &ownFeed{store: s, held: make([]store.Held, topics)}
+	numbers := make(map[intent.ID]int, topics)
+	for i := range f.held {
+		in, events := runningIntent(time.Now(), i)
+		if f.held[i], err = s.Create(ctx, in, events); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+		numbers[in.ID] = i
+	}
+	// Before the hub, so that the clock starts when the first could know.
+	s.Listen(func(sig store.Signal) {
+		if sig.Kind == store.Appended {
+			c.stamp(numbers[sig.ID])
+		}
+	})
+	f.hub = observe.NewHub(s, nil)
+	f.server.Handler = observe.New(observe.Config{Scope: scope, Store: s, Hub: f.hub})
+	if f.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	go func() { _ = f.server.Serve(f.listener) }() // until stop
+	return f, nil
+}
+
+// happen appends an event, more often than the engine would: what a reading may
+// report is bounded, and that is not what is measured here.
+func (f *ownFeed) happen(ctx context.Context, topic int) error {
+	h := &f.held[topic]
+	in := h.Intent
+	in.Seq++
+	in.Updated = time.Now()
+	in.Message = message
+	event := intent.Event{
+		IntentID: in.ID, Seq: in.Seq, Type: intent.TypeInProgress, Status: in.Status, At: in.Updated,
+		Details: intent.Details{Message: message, Progress: new(float64(40))},
+	}
+	err := f.store.Append(ctx, store.Change{Intent: in, Epoch: h.Epoch, After: h.Intent.Seq, Events: []intent.Event{event}})
+	h.Intent = in
+	return err
+}
+
+func (f *ownFeed) addr() string { return f.listener.Addr().String() }
+
+func (f *ownFeed) path(topic int) string {
+	in := &f.held[topic].Intent
+	return fmt.Sprintf(streamPath+"?since=%d", in.ID, in.Seq)
+}
+
+func (f *ownFeed) stop() {
+	f.hub.Close()
+	_ = f.server.Close()
+	_ = f.store.Close()
+}
+
+// A bareFeed is the least that an event stream can be in Go.
+type bareFeed struct {
+	listener net.Listener
+	server   http.Server
+	clocks   *clocks
+
+	mu      sync.Mutex
+	streams [][]chan []byte // by topic
+	seq     []int
+}
+
+func newBareFeed(topics int, c *clocks) (*bareFeed, error) {
+	f := &bareFeed{clocks: c, streams: make([][]chan []byte, topics), seq: make([]int, topics)}
+	f.server.Handler = f
+	var err error
+	if f.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return nil, err
+	}
+	go func() { _ = f.server.Serve(f.listener) }() // until stop
+	return f, nil
+}
+
+func (f *bareFeed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	topic, _ := strconv.Atoi(r.URL.Path[1:])
+	frames := make(chan []byte, 16) // full: the event is lost, and the round fails
+	f.mu.Lock()
+	f.streams[topic] = append(f.streams[topic], frames)
+	f.mu.Unlock()
+	w.Header().Set("Content-Type", "text/event-stream")
+	rc := http.NewResponseController(w)
+	if rc.Flush() != nil {
+		return
+	}
+	for {
+		select {
+		case frame := <-frames:
+			if _, err := w.Write(frame); err != nil {
+				return
+			}
+			if rc.Flush() != nil {
+				return
+			}
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+func (f *bareFeed) happen(_ context.Context, topic int) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.seq[topic]++
+	// Of the size of ours.
+	frame := fmt.Appendf(nil, `id: %d
+event: intent.in_progress
+data: {"intent_id":"6925c1b2-00a1-8d3e-9f00-2b1c3d4e5f60","seq":%[1]d,"event_type":"intent.in_progress","status":"IN_PROGRESS",`+
+		`"at":%q,"details":{"progress":40,"message":%q}}`+"\n\n", f.seq[topic], time.Now().Format(time.RFC3339Nano), message)
+	f.clocks.stamp(topic)
+	for _, s := range f.streams[topic] {
+		select {
+		case s <- frame:
+		default:
+		}
+	}
+	return nil
+}
+
+func (f *bareFeed) addr() string          { return f.listener.Addr().String() }
+func (f *bareFeed) path(topic int) string { return "/" + strconv.Itoa(topic) }
+func (f *bareFeed) stop()                 { _ = f.server.Close() }
+
+// frames reads the events of a stream without looking into them: the clients share
+// the CPUs with the servers. Heartbeats and retry lines are none.
+type frames struct{ in *bufio.Reader }
+
+func newFrames(r io.Reader) *frames { return &frames{bufio.NewReaderSize(r, 2048)} }
+
+// next returns at the end of the next event.
+func (f *frames) next() error {
+	for data := false; ; {
+		line, err := f.in.ReadSlice('\n')
+		switch {
+		case err != nil:
+			return err
+		case bytes.HasPrefix(line, []byte("data:")):
+			data = true
+		case len(line) == 1 && data:
+			return nil
+		}
+	}
+}
