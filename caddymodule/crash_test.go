@@ -66,7 +66,6 @@ func TestKillAtARandomMomentLosesNothingAcknowledged(t *testing.T) {
 		p.start()
 	}
 	a.finish()
-	p.kill()
 	a.audit()
 	t.Logf("%d submits acknowledged, %d answered otherwise, %d jobs, %d events, in %s",
 		len(a.acked), a.failed, len(p.backend.Jobs()), a.events, time.Since(begun).Round(time.Millisecond))
@@ -205,14 +204,58 @@ func (a *auditor) observeOnce(id string, last *int64) (done bool, err error) {
 	}
 }
 
-// finish waits until every observer has seen the end.
-func (a *auditor) finish() { a.observers.Wait() }
+// finish waits until every intent has ended, and kills the process: those that are
+// observed, and those of which nobody was told, which the store names.
+func (a *auditor) finish() {
+	a.t.Helper()
+	a.observers.Wait()
+	a.p.kill()
+	untold := a.unended()
+	a.p.start()
+	for _, id := range untold {
+		a.observers.Go(func() { a.observe(id) })
+	}
+	a.observers.Wait()
+	a.p.kill()
+}
+
+// unended reads from the store of the dead process which intents still run.
+func (a *auditor) unended() (ids []string) {
+	a.t.Helper()
+	st := a.open()
+	defer st.Close()
+	for _, in := range a.list(st) {
+		if !in.Status.Terminal() {
+			ids = append(ids, in.ID.String())
+		}
+	}
+	return ids
+}
+
+func (a *auditor) open() store.Store {
+	a.t.Helper()
+	st, err := boltstore.Open(a.p.store, boltstore.Options{Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(a.t, err)
+	return st
+}
+
+// list returns all intents of a store.
+func (a *auditor) list(st store.Store) (all []intent.Intent) {
+	a.t.Helper()
+	for f := (store.Filter{Limit: 1000}); ; {
+		page, err := st.List(a.t.Context(), f)
+		require.NoError(a.t, err)
+		all = append(all, page.Intents...)
+		if f.Before = page.Next; f.Before == (intent.ID{}) {
+			return all
+		}
+	}
+}
 
 // audit reads the store of the dead process and holds the ledger against it.
 func (a *auditor) audit() {
 	a.t.Helper()
-	st, err := boltstore.Open(a.p.store, boltstore.Options{Logger: slog.New(slog.DiscardHandler)})
-	require.NoError(a.t, err)
+	st := a.open()
 	defer st.Close()
 	for client, id := range a.acked {
 		a.auditIntent(st, client, id)
@@ -258,18 +301,11 @@ func (a *auditor) auditIntent(st store.Store, client, text string) {
 // that nobody was told of, or a job that the process never heard of.
 func (a *auditor) auditJobs(st store.Store) {
 	intents := make(map[string]intent.Intent)
-	for f := (store.Filter{Limit: 1000}); ; {
-		page, err := st.List(a.t.Context(), f)
-		require.NoError(a.t, err)
-		for _, in := range page.Intents {
-			if other, ok := intents[in.JobID]; ok {
-				a.fault("job %s has intents %s and %s", in.JobID, in.ID, other.ID)
-			}
-			intents[in.JobID] = in
+	for _, in := range a.list(st) {
+		if other, ok := intents[in.JobID]; ok {
+			a.fault("job %s has intents %s and %s", in.JobID, in.ID, other.ID)
 		}
-		if f.Before = page.Next; f.Before == (intent.ID{}) {
-			break
-		}
+		intents[in.JobID] = in
 	}
 	untold, unheard := 0, 0
 	for _, job := range a.p.backend.Jobs() {

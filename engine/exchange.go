@@ -152,6 +152,10 @@ func (x *exchange) warnNoJob(err error) {
 	switch {
 	case !errors.As(err, &none):
 		x.engine.log().Warn("reading the answer to a submit", "job", job.Name, "err", err)
+	case none.Refused != "" && x.engine.told.first("refused", job.Scope, job.Name):
+		x.engine.log().Warn("the backend names a status URL elsewhere; there is no intent",
+			"job", job.Name, "url", none.Refused, "add", "allow_host <host>, or a status line")
+	case none.Refused != "":
 	case x.engine.told.first("no job", job.Scope, job.Name, none.Error()):
 		x.engine.log().Warn("the answer to a submit names no job; there is no intent",
 			"job", job.Name, "code", x.code, "keys", none.Keys, "err", none,
