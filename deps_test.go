@@ -27,9 +27,9 @@ internal/sse    < observe
 
 adapter, observe, engine, store/boltstore, store/memstore < caddymodule
 caddymodule     < .
-.               < cmd/caddy, examples/quickstart, bench
+.               < cmd/caddy, examples/quickstart, examples/backends, bench
 
-internal/sse, internal/legacytest, store/memstore, store/storetest < tests
+internal/sse, internal/legacytest, internal/caddytest, store/memstore, store/storetest < tests
 internal/legacytest < bench
 `
 
@@ -41,9 +41,9 @@ cel.dev/cel-go                  < adapter
 go.etcd.io/bbolt                < store/boltstore
 golang.org/x/net                < adapter
 golang.org/x/time               < engine
-github.com/stretchr/testify     < tests, store/storetest
+github.com/stretchr/testify     < tests, store/storetest, internal/caddytest
 golang.org/x/tools              < tests
-github.com/caddyserver/caddy/v2 < caddymodule, ., cmd/caddy, examples/quickstart, bench
+github.com/caddyserver/caddy/v2 < caddymodule, ., cmd/caddy, examples/quickstart, examples/backends, bench
 *                               < caddymodule, cmd/caddy, examples/quickstart, bench
 `
 
@@ -91,8 +91,8 @@ type listed struct {
 
 func listPackages(t *testing.T) []listed {
 	t.Helper()
-	// With the tag, the files of tests that start processes are looked at too.
-	list := exec.CommandContext(t.Context(), "go", "list", "-e", "-tags", "nobadger,nomysql,nopgx,e2e",
+	// With the tags, the files of tests that start processes are looked at too.
+	list := exec.CommandContext(t.Context(), "go", "list", "-e", "-tags", "nobadger,nomysql,nopgx,e2e,backends",
 		"-json=ImportPath,Imports,TestImports,XTestImports", "./...")
 	out, err := list.Output()
 	require.NoError(t, err)

@@ -55,15 +55,15 @@ func TestKillAtARandomMomentLosesNothingAcknowledged(t *testing.T) {
 	p.backend.EveryJobSays(legacytest.Status{State: "pending"}, legacytest.Status{State: "running", Percent: 20},
 		legacytest.Status{State: "running", Percent: 80}, legacytest.Status{State: "done", URL: "/reports/files/{id}.pdf"})
 	p.configure(strings.Replace(report, "intents TO {", "intents TO {\nlimits {\nrate 2000\n}", 1))
-	p.start()
+	p.Start()
 	a := newAuditor(t, p)
 	for range n {
 		load := a.submitFor(8)
 		// Anywhere in a second: within a submit, a commit, a poll, or between them.
 		<-time.After(time.Duration(50+random.IntN(950)) * time.Millisecond)
-		p.kill()
+		p.Kill()
 		load()
-		p.start()
+		p.Start()
 	}
 	a.finish()
 	a.audit()
@@ -209,14 +209,14 @@ func (a *auditor) observeOnce(id string, last *int64) (done bool, err error) {
 func (a *auditor) finish() {
 	a.t.Helper()
 	a.observers.Wait()
-	a.p.kill()
+	a.p.Kill()
 	untold := a.unended()
-	a.p.start()
+	a.p.Start()
 	for _, id := range untold {
 		a.observers.Go(func() { a.observe(id) })
 	}
 	a.observers.Wait()
-	a.p.kill()
+	a.p.Kill()
 }
 
 // unended reads from the store of the dead process which intents still run.

@@ -19,12 +19,12 @@ import (
 func TestSIGTERMEndsStreamsOfOlderConfigsAndFinishesSubmits(t *testing.T) {
 	p := newProcess(t)
 	p.configure(report)
-	p.start()
+	p.Start()
 	id, _ := p.submit()
 	o := p.observe(id)
 	o.until(intent.InProgress)
 	p.configure(strings.Replace(report, "intents TO {", "intents TO {\nheartbeat 2s", 1))
-	p.reload() // the stream belongs to an older config now
+	p.Reload() // the stream belongs to an older config now
 
 	arrived := make(chan struct{})
 	p.backend.Meets(legacytest.Submits, func(w http.ResponseWriter, r *http.Request, well http.HandlerFunc) {
@@ -46,7 +46,7 @@ func TestSIGTERMEndsStreamsOfOlderConfigsAndFinishesSubmits(t *testing.T) {
 		submitted <- answer{resp.StatusCode, resp.Header.Get("Intent-Id")}
 	}()
 	<-arrived
-	p.terminate()
+	p.Terminate()
 	begun := time.Now()
 	var err error
 	for err == nil {
@@ -59,10 +59,9 @@ func TestSIGTERMEndsStreamsOfOlderConfigsAndFinishesSubmits(t *testing.T) {
 	got := <-submitted
 	require.Equal(t, http.StatusAccepted, got.code, "a submit in flight is finished")
 	require.NotEmpty(t, got.id)
-	<-p.exited
-	require.Zero(t, p.cmd.ProcessState.ExitCode(), p.log)
+	require.Zero(t, p.ExitCode(), p.Log)
 
-	p.start()
+	p.Start()
 	for _, j := range p.backend.Jobs() {
 		p.backend.Finishes(j.ID)
 	}
@@ -72,8 +71,8 @@ func TestSIGTERMEndsStreamsOfOlderConfigsAndFinishesSubmits(t *testing.T) {
 func TestValidateBesideARunningServerOpensNothing(t *testing.T) {
 	p := newProcess(t)
 	p.configure(report)
-	p.start()
-	out, err := p.run("validate", "--config", p.file, "--adapter", "caddyfile")
+	p.Start()
+	out, err := p.Run("validate", "--config", p.File, "--adapter", "caddyfile")
 	require.NoError(t, err, out)
 	require.Contains(t, out, "Valid configuration")
 	id, job := p.submit()
@@ -84,11 +83,11 @@ func TestValidateBesideARunningServerOpensNothing(t *testing.T) {
 func TestASecondCaddyOnTheSameFilePassesThrough(t *testing.T) {
 	p := newProcess(t)
 	p.configure(report)
-	p.start()
+	p.Start()
 	second := newProcess(t)
 	second.store, second.backend, second.to = p.store, p.backend, p.to
 	second.configure(report)
-	second.start()
+	second.Start()
 	resp := second.do("POST", "/reports/generate", `{}`)
 	require.Equal(t, http.StatusAccepted, resp.StatusCode)
 	require.Equal(t, "unavailable", resp.Header.Get("Intent-Status"))
@@ -96,14 +95,14 @@ func TestASecondCaddyOnTheSameFilePassesThrough(t *testing.T) {
 	resp = second.do("GET", "/v1/intents/00000000-0000-8000-8000-000000000000", "")
 	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
 	require.NotEmpty(t, resp.Header.Get("Retry-After"))
-	require.Contains(t, second.log.String(), "in use by another process")
+	require.Contains(t, second.Log.String(), "in use by another process")
 }
 
 func TestProxyCommandNeedsNoConfig(t *testing.T) {
 	p := newProcess(t)
-	p.begin(p.command("intents", "proxy", "--from", "http://"+p.addr, "--to", p.to, "--store", p.store,
+	p.Begin(p.Command("intents", "proxy", "--from", "http://"+p.addr, "--to", p.to, "--store", p.store,
 		"--submit", "POST /reports/generate", "--status", "/reports/status/{job_id}"))
-	p.log.wait(t, "watching jobs")
+	p.Log.Wait(t, "watching jobs")
 	id, job := p.submit()
 	p.backend.Finishes(job)
 	p.observe(id).until(intent.Completed)

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/caddytest"
 	"github.com/caddy-intents/caddy-intents/internal/legacytest"
 )
 
@@ -110,7 +111,7 @@ func TestRefusalsReachTheClientAsTheyAre(t *testing.T) {
 
 func TestABackendThatIsDownIsABadGatewayForHandleErrors(t *testing.T) {
 	s := newSite(t)
-	s.to = freeAddr(t)
+	s.to = caddytest.FreeAddr(t)
 	s.serve(report + "\nhandle_errors {\nrespond \"sorry: {err.status_code}\" 503\n}")
 	resp := s.do("POST", "/reports/generate", `{}`)
 	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)

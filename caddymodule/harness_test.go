@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -25,31 +23,13 @@ import (
 
 	"github.com/caddy-intents/caddy-intents/caddymodule"
 	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/caddytest"
 	"github.com/caddy-intents/caddy-intents/internal/legacytest"
 	"github.com/caddy-intents/caddy-intents/internal/sse"
 	"github.com/caddy-intents/caddy-intents/store"
 )
 
-// asCaddy in the environment makes the test binary a Caddy: the tests that start and
-// kill real processes need no other binary.
-const asCaddy = "INTENTS_TEST_AS_CADDY"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(asCaddy) != "" {
-		caddycmd.Main()
-		return
-	}
-	dir, err := os.MkdirTemp("", "caddymodule")
-	if err != nil {
-		panic(err)
-	}
-	// Caddy must not touch what the user of this machine has.
-	os.Setenv("XDG_DATA_HOME", dir)
-	os.Setenv("XDG_CONFIG_HOME", dir)
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { caddytest.Main(m, caddycmd.Main) }
 
 // A site is a real Caddy in this process, in front of a scripted backend on a real
 // socket. There is one Caddy in a process, so these tests run one after another.
@@ -62,20 +42,12 @@ type site struct {
 }
 
 func newSite(t *testing.T) *site {
-	s := &site{t: t, backend: legacytest.New(), addr: freeAddr(t), store: filepath.Join(t.TempDir(), "intents.db")}
+	s := &site{t: t, backend: legacytest.New(), addr: caddytest.FreeAddr(t), store: filepath.Join(t.TempDir(), "intents.db")}
 	server := httptest.NewServer(s.backend)
 	t.Cleanup(server.Close)
 	s.to = server.Listener.Addr().String()
 	t.Cleanup(func() { require.NoError(t, caddy.Stop()) })
 	return s
-}
-
-// freeAddr is an address that nobody listens on just now.
-func freeAddr(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // config is a Caddyfile with the given site block. In it ADDR, TO and STORE stand
