@@ -39,10 +39,27 @@ func TestSpecsReadAnswersAsTheCasesSay(t *testing.T) {
 	}
 }
 
+// specOf is the spec of a case, over the preset that it names.
+func specOf(t *testing.T, a *txtar.Archive) (spec adapter.Spec, err error) {
+	written := json.RawMessage(fileOf(a, "spec.json"))
+	if name := strings.TrimSpace(fileOf(a, "preset")); name != "" {
+		p, err := adapter.BuiltinPreset(name)
+		if err != nil {
+			return spec, err
+		}
+		written, err = p.Under(written)
+		require.NoError(t, err)
+	}
+	require.NoError(t, json.Unmarshal(written, &spec))
+	return spec, nil
+}
+
 // runCase plays a case and writes down what happens.
 func runCase(t *testing.T, a *txtar.Archive) string {
-	var spec adapter.Spec
-	require.NoError(t, json.Unmarshal([]byte(fileOf(a, "spec.json")), &spec))
+	spec, err := specOf(t, a)
+	if err != nil {
+		return "error " + err.Error() + "\n"
+	}
 	var options adapter.Options
 	if text := fileOf(a, "options.json"); text != "" {
 		require.NoError(t, json.Unmarshal([]byte(text), &options))
