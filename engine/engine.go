@@ -37,24 +37,26 @@ type Engine struct {
 	holds       map[intent.ID]*held
 	names       map[JobName]*JobName
 	lanes       map[string]*lane
-	parked      map[*held]struct{}   // their job is in no config; in the heap for their deadline only
-	early       map[intent.ID]moment // watched before held: an observer can be faster than the submit that it follows
+	parked      map[*held]struct{}      // their job is in no config; in the heap for their deadline only
+	resting     map[*held]chan struct{} // closed when the step under way is over; only where somebody waits for that
+	early       map[intent.ID]moment    // watched before held: an observer can be faster than the submit that it follows
 }
 
 // New returns an engine for the intents in s. It does nothing yet.
 func New(s store.Store) *Engine {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	e := &Engine{
-		store:  s,
-		begun:  time.Now(),
-		ctx:    ctx,
-		cancel: cancel,
-		wake:   make(chan struct{}, 1),
-		holds:  make(map[intent.ID]*held),
-		names:  make(map[JobName]*JobName),
-		lanes:  make(map[string]*lane),
-		parked: make(map[*held]struct{}),
-		early:  make(map[intent.ID]moment),
+		store:   s,
+		begun:   time.Now(),
+		ctx:     ctx,
+		cancel:  cancel,
+		wake:    make(chan struct{}, 1),
+		holds:   make(map[intent.ID]*held),
+		names:   make(map[JobName]*JobName),
+		lanes:   make(map[string]*lane),
+		parked:  make(map[*held]struct{}),
+		early:   make(map[intent.ID]moment),
+		resting: make(map[*held]chan struct{}),
 	}
 	e.settings.Store(noSettings)
 	e.deaf = s.Listen(e.hear)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/caddy-intents/caddy-intents/adapter"
 	"github.com/caddy-intents/caddy-intents/intent"
 )
 
@@ -14,7 +13,7 @@ func (e *Engine) expire(h *held) {
 	s := e.expireOnce(h)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	h.busy = false
+	e.rest(h)
 	if s.over {
 		e.forget(h)
 		return
@@ -38,26 +37,10 @@ func (e *Engine) expireOnce(h *held) step {
 func (e *Engine) cancelAtDeadline(ctx context.Context, job *Job, in intent.Intent, events []intent.Event) (intent.Intent, []intent.Event) {
 	why := intent.Details{Error: deadlinePassed()}
 	if in.UnknownState == "" {
-		why.Backend = e.cancelJob(ctx, job, &in)
+		why.Backend = e.askCancel(ctx, job, &in, nil)
 	}
 	next, last := in.End(intent.TimedOut, why, time.Now())
 	return next, append(events, last...)
-}
-
-// cancelJob asks the backend to cancel and returns its answer as one word.
-func (e *Engine) cancelJob(ctx context.Context, job *Job, in *intent.Intent) string {
-	q, ok, err := job.Adapter.CancelRequest(in)
-	if !ok {
-		return ""
-	}
-	if err == nil {
-		var answer adapter.Answer
-		if answer, err = e.ask(ctx, job, in, q); err == nil {
-			return job.Adapter.ReadCancel(answer).String()
-		}
-	}
-	e.log().Warn("canceling a job at the backend", "intent", in.ID, "job", in.Job, "err", err)
-	return adapter.CancelUnavailable.String()
 }
 
 func deadlinePassed() *intent.Error {

@@ -28,7 +28,7 @@ func (e *Engine) poll(l *lane, h *held) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.leave(l)
-	h.busy = false
+	e.rest(h)
 	if s.over {
 		e.forget(h)
 		return

@@ -1,0 +1,195 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/caddy-intents/caddy-intents/adapter"
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/store"
+)
+
+// A Cancellation is somebody's wish that an intent end.
+type Cancellation struct {
+	Reason string      // for the event; may be empty
+	Header http.Header // the requester's, to go with the request to the backend; nil for none
+}
+
+// These can be returned by [Engine.Cancel].
+var (
+	// ErrOver: the intent has ended, or the backend says that there is nothing to
+	// cancel although its status does not say so (yet).
+	ErrOver = errors.New("there is nothing to cancel any more")
+	// ErrNotCanceled: the backend refused or did not answer. Nothing has changed.
+	ErrNotCanceled = errors.New("the backend did not cancel the job")
+)
+
+// cancelTimeout bounds a cancel, the step that it has to wait for included.
+const cancelTimeout = 5 * time.Second
+
+// Cancel cancels the job at the backend and ends the intent as CANCELED, if the
+// backend accepts or the config knows no way to cancel. If the backend says that
+// the job is over, one poll tells how it ended, and that is the outcome. Cancel
+// returns the intent as it then stands, also beside ErrOver.
+func (e *Engine) Cancel(ctx context.Context, id intent.ID, c Cancellation) (intent.Intent, error) {
+	ctx, done := context.WithTimeout(ctx, cancelTimeout)
+	defer done()
+	h, err := e.seize(ctx, id)
+	if errors.Is(err, store.ErrEnded) {
+		in, _ := e.store.Get(ctx, id) // for the answer only
+		return in, ErrOver
+	}
+	if err != nil {
+		return intent.Intent{}, err
+	}
+	in, s, err := e.cancelSeized(ctx, h, c)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.rest(h)
+	if s.over {
+		e.forget(h)
+		return in, err
+	}
+	last := h.polled
+	if last == never {
+		last = e.now()
+	}
+	e.plan(h, max(last.add(DefaultPace.Interval), e.now()))
+	return in, err
+}
+
+// cancelSeized is Cancel while no other step of the intent can run.
+func (e *Engine) cancelSeized(ctx context.Context, h *held, c Cancellation) (intent.Intent, step, error) {
+	in, err := e.store.Get(ctx, h.lease.ID)
+	if err != nil {
+		return in, e.storeFailed(h, step{}, err), err
+	}
+	if in.Status.Terminal() {
+		return in, step{over: true}, ErrOver
+	}
+	job := e.settings.Load().Jobs[*h.name]
+	switch said := e.askCancel(ctx, job, &in, c.Header); said {
+	case cancelNotConfigured, adapter.CancelAccepted.String():
+		next, events := in.End(intent.Canceled, intent.Details{Error: canceledBy(c), Backend: said}, time.Now())
+		return e.conclude(ctx, h, in, next, events)
+	case adapter.CancelOver.String():
+		return e.outcomeOf(ctx, h, job, in)
+	default:
+		return in, step{}, fmt.Errorf("%w: %s", ErrNotCanceled, said)
+	}
+}
+
+// cancelNotConfigured stands for the backend's answer where it is not asked.
+const cancelNotConfigured = "not_configured"
+
+// askCancel cancels the job at the backend and returns its answer as one word.
+func (e *Engine) askCancel(ctx context.Context, job *Job, in *intent.Intent, with http.Header) string {
+	if job == nil {
+		return cancelNotConfigured // it went from the config, and how to cancel with it
+	}
+	q, ok, err := job.Adapter.CancelRequest(in)
+	switch {
+	case err != nil:
+	case !ok:
+		return cancelNotConfigured
+	default:
+		for name, values := range with {
+			if _, own := q.Header[name]; !own {
+				if q.Header == nil {
+					q.Header = make(http.Header)
+				}
+				q.Header[name] = values
+			}
+		}
+		var answer adapter.Answer
+		if answer, err = e.ask(ctx, job, in, q); err == nil {
+			return job.Adapter.ReadCancel(answer).String()
+		}
+	}
+	e.log().Warn("canceling a job at the backend", "intent", in.ID, "job", in.Job, "err", err)
+	return adapter.CancelUnavailable.String()
+}
+
+// outcomeOf polls a job of which the backend says that it is over.
+func (e *Engine) outcomeOf(ctx context.Context, h *held, job *Job, in intent.Intent) (intent.Intent, step, error) {
+	_, r, err := e.askStatus(ctx, job, &in)
+	if err != nil || r.Outcome != adapter.Readable || !r.Reading.Status.Terminal() {
+		return in, step{}, ErrOver
+	}
+	next, events := in.Apply(r.Reading, time.Now())
+	return e.conclude(ctx, h, in, next, events)
+}
+
+// conclude stores how a canceled intent ended.
+func (e *Engine) conclude(ctx context.Context, h *held, in, next intent.Intent, events []intent.Event) (intent.Intent, step, error) {
+	// The backend has canceled: that must be stored although the client may leave.
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer done()
+	s := e.append(ctx, h, step{}, in.Seq, next, events)
+	if !s.over {
+		return in, s, ErrNotCanceled
+	}
+	return next, s, nil
+}
+
+func canceledBy(c Cancellation) *intent.Error {
+	return &intent.Error{Code: "canceled", Message: c.Reason, Category: intent.ByClient}
+}
+
+// seize waits until no step of an intent is under way, and keeps others from being
+// started until rest. An intent that nobody here holds is taken.
+func (e *Engine) seize(ctx context.Context, id intent.ID) (*held, error) {
+	for {
+		h, busy := e.trySeize(id)
+		switch {
+		case h == nil:
+			taken, err := e.store.Take(ctx, id)
+			if err != nil {
+				return nil, err
+			}
+			e.hold(taken.Lease, &taken.Intent, e.now())
+			continue
+		case busy == nil:
+			return h, nil
+		}
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: it does not answer the poll that is under way", ErrNotCanceled)
+		}
+	}
+}
+
+// trySeize returns the held intent if there is one, and what is closed when its
+// step is over if one is under way.
+func (e *Engine) trySeize(id intent.ID) (*held, <-chan struct{}) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	h := e.holds[id]
+	if h == nil {
+		return nil, nil
+	}
+	if h.busy {
+		if e.resting[h] == nil {
+			e.resting[h] = make(chan struct{})
+		}
+		return h, e.resting[h]
+	}
+	e.queue.remove(h)
+	delete(e.parked, h)
+	h.waiting, h.busy = false, true
+	return h, nil
+}
+
+// rest notes that a step of h is over, and lets go whoever waits for that. The
+// caller holds e.mu.
+func (e *Engine) rest(h *held) {
+	h.busy = false
+	if waits := e.resting[h]; waits != nil {
+		close(waits)
+		delete(e.resting, h)
+	}
+}
