@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"slices"
 
 	"github.com/caddy-intents/caddy-intents/intent"
 )
@@ -10,6 +11,7 @@ import (
 // about the place in the list and are not looked at.
 func (f *Filter) Picks(in *intent.Intent) bool {
 	return cmp.Or(f.Scope, in.Scope) == in.Scope &&
+		(len(f.Owners) == 0 || slices.Contains(f.Owners, in.Owner)) &&
 		cmp.Or(f.Job, in.Job) == in.Job &&
 		cmp.Or(f.Status, in.Status) == in.Status
 }

@@ -23,8 +23,8 @@
 //
 // # Holding
 //
-// Only who holds an intent may change it. Holding is granted by Create, Reserve,
-// Claim and Take, each of which answers a [Held] with an epoch; every change names
+// Only who holds an intent may change it. Holding is granted by Create, Adopt,
+// Reserve, Claim and Take, each of which answers a [Held] with an epoch; every change names
 // the epoch, and a change with an epoch that is not the latest fails with
 // [ErrFenced]. So a holder that was cut off for a while cannot overwrite what its
 // successor did. Where several processes share a store, holding ends with a lease
@@ -66,7 +66,7 @@ var (
 	ErrConflict = errors.New("events do not follow the stored ones")
 	// ErrEnded: the intent has its terminal event.
 	ErrEnded = errors.New("intent has ended")
-	// ErrExists: the id is taken.
+	// ErrExists: the id is taken, or the job, where one insists on being its first.
 	ErrExists = errors.New("intent exists")
 )
 
@@ -119,6 +119,11 @@ type Writer interface {
 
 	// Create stores an intent with its first events in one step and grants it.
 	Create(ctx context.Context, in intent.Intent, events []intent.Event) (Held, error)
+
+	// Adopt is Create for a job that nobody submitted here: it insists that latest
+	// is still what ByJob answers for the intent's job, or, if latest is zero, that
+	// ByJob finds none. Else it stores nothing and answers ErrExists.
+	Adopt(ctx context.Context, in intent.Intent, events []intent.Event, latest intent.ID) (Held, error)
 
 	// Append stores a change of a held intent. It is idempotent: a change whose
 	// events are stored already, unchanged, answers nil. With a terminal event
@@ -207,13 +212,19 @@ func KeyOf(in *intent.Intent) JobKey { return JobKey{Scope: in.Scope, StatusURL:
 // A Filter picks intents. Zero fields pick all.
 type Filter struct {
 	Scope  string
+	Owners []string // any of these; found by an index, so that others' intents cost nothing
 	Job    string
 	Status intent.Status
 	Before intent.ID // only intents after this one in a list; the Next of the page before
 	Limit  int       // at most so many; 0 for 100
 }
 
-// A Page is a part of a list.
+// MaxLooked bounds the intents that a store looks at for one page: a filter that
+// picks few of many must not cost more than that.
+const MaxLooked = 10_000
+
+// A Page is a part of a list. It can be shorter than the limit, even empty, and
+// still have a Next: MaxLooked were looked at.
 type Page struct {
 	Intents []intent.Intent
 	Next    intent.ID // zero if there are no more

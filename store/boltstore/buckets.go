@@ -21,10 +21,11 @@ var (
 	bucketEvents  = []byte("ev")     // id, seq -> event
 	bucketJob     = []byte("job")    // hash of a store.JobKey -> id
 	bucketExpiry  = []byte("exp")    // time, id -> nothing: ended intents in the order of their removal
+	bucketOwner   = []byte("owner")  // hash of an owner, id -> nothing
 	bucketMeta    = []byte("meta")   // see file.go
 )
 
-var dataBuckets = [][]byte{bucketOrigin, bucketRequest, bucketActive, bucketDone, bucketEvents, bucketJob, bucketExpiry}
+var dataBuckets = [][]byte{bucketOrigin, bucketRequest, bucketActive, bucketDone, bucketEvents, bucketJob, bucketExpiry, bucketOwner}
 
 // fillPercent packs pages that are hardly ever inserted into after they were split.
 const fillPercent = 0.9
@@ -33,7 +34,7 @@ const fillPercent = 0.9
 // transaction; put and remove remember the first failure instead of returning it,
 // because after one the whole transaction is lost, whoever's turn it was.
 type txn struct {
-	origin, request, active, done, events, job, expiry *bbolt.Bucket
+	origin, request, active, done, events, job, expiry, owner *bbolt.Bucket
 
 	wrote bool
 	err   error
@@ -48,6 +49,7 @@ func bucketsOf(tx *bbolt.Tx) *txn {
 		events:  tx.Bucket(bucketEvents),
 		job:     tx.Bucket(bucketJob),
 		expiry:  tx.Bucket(bucketExpiry),
+		owner:   tx.Bucket(bucketOwner),
 	}
 	for _, b := range []*bbolt.Bucket{t.origin, t.request, t.active, t.done, t.events, t.expiry} {
 		b.FillPercent = fillPercent
@@ -100,6 +102,16 @@ func jobKey(key store.JobKey) []byte {
 	h.Write([]byte{0}) // no scope holds it, being a word of the config
 	h.Write([]byte(key.StatusURL))
 	return h.Sum(nil)
+}
+
+// ownerKey orders the intents of an owner by age.
+func ownerKey(owner string, id intent.ID) []byte {
+	return append(ownerPrefix(owner), id[:]...)
+}
+
+func ownerPrefix(owner string) []byte {
+	hash := sha256.Sum256([]byte(owner))
+	return hash[:16]
 }
 
 // expiryKey orders by time, to the nanosecond. Times before 1970, the zero time

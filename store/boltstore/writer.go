@@ -3,6 +3,7 @@ package boltstore
 import (
 	"bytes"
 	"context"
+	"errors"
 
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/store"
@@ -13,7 +14,7 @@ func (s *Store) Reserve(ctx context.Context, in intent.Intent) (store.Held, erro
 	if !in.Reserved() {
 		return store.Held{}, store.ErrConflict
 	}
-	return s.insert(ctx, in, nil)
+	return s.insert(ctx, in, nil, anyJob)
 }
 
 // Create is the method of [store.Writer].
@@ -21,10 +22,29 @@ func (s *Store) Create(ctx context.Context, in intent.Intent, events []intent.Ev
 	if !store.Begins(&in, events) {
 		return store.Held{}, store.ErrConflict
 	}
-	return s.insert(ctx, in, events)
+	return s.insert(ctx, in, events, anyJob)
 }
 
-func (s *Store) insert(ctx context.Context, in intent.Intent, events []intent.Event) (store.Held, error) {
+// Adopt is the method of [store.Writer].
+func (s *Store) Adopt(ctx context.Context, in intent.Intent, events []intent.Event, latest intent.ID) (store.Held, error) {
+	if !store.Begins(&in, events) {
+		return store.Held{}, store.ErrConflict
+	}
+	key := jobKey(store.KeyOf(&in))
+	return s.insert(ctx, in, events, func(t *txn) bool {
+		id, err := t.byJob(key)
+		if errors.Is(err, store.ErrNotFound) {
+			return latest == intent.ID{}
+		}
+		return err == nil && id == latest
+	})
+}
+
+func anyJob(*txn) bool { return true }
+
+// insert stores an intent if its id is free and its job is one that may be stored,
+// which is asked within the transaction.
+func (s *Store) insert(ctx context.Context, in intent.Intent, events []intent.Event, mayBe func(*txn) bool) (store.Held, error) {
 	e, err := encodeEntry(&in, 0, events)
 	if err != nil {
 		return store.Held{}, err
@@ -41,7 +61,7 @@ func (s *Store) insert(ctx context.Context, in intent.Intent, events []intent.Ev
 		size:    len(origin) + len(in.Request) + e.size(),
 		signals: e.signals(),
 		apply: func(t *txn) error {
-			if t.origin.Get(in.ID[:]) != nil {
+			if t.origin.Get(in.ID[:]) != nil || !mayBe(t) {
 				return store.ErrExists
 			}
 			t.put(t.origin, in.ID[:], origin)

@@ -81,7 +81,7 @@ func (s *Store) List(ctx context.Context, f store.Filter) (store.Page, error) {
 	}
 	defer s.mu.Unlock()
 	var page store.Page
-	limit := cmp.Or(f.Limit, 100)
+	limit, looked, last := cmp.Or(f.Limit, 100), 0, intent.ID{}
 	for _, id := range s.youngestFirst() {
 		if f.Before != (intent.ID{}) && bytes.Compare(id[:], f.Before[:]) >= 0 {
 			continue
@@ -94,6 +94,11 @@ func (s *Store) List(ctx context.Context, f store.Filter) (store.Page, error) {
 		if err != nil {
 			return store.Page{}, err
 		}
+		if looked++; looked > store.MaxLooked {
+			page.Next = last
+			break
+		}
+		last = id
 		if !f.Picks(&in) {
 			continue
 		}

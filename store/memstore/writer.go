@@ -12,7 +12,7 @@ func (s *Store) Reserve(ctx context.Context, in intent.Intent) (store.Held, erro
 	if !in.Reserved() {
 		return store.Held{}, store.ErrConflict
 	}
-	return s.insert(ctx, in, nil)
+	return s.insert(ctx, in, nil, anyJob)
 }
 
 // Create is the method of [store.Writer].
@@ -20,27 +20,45 @@ func (s *Store) Create(ctx context.Context, in intent.Intent, events []intent.Ev
 	if !store.Begins(&in, events) {
 		return store.Held{}, store.ErrConflict
 	}
-	return s.insert(ctx, in, events)
+	return s.insert(ctx, in, events, anyJob)
 }
 
-func (s *Store) insert(ctx context.Context, in intent.Intent, events []intent.Event) (store.Held, error) {
+// Adopt is the method of [store.Writer].
+func (s *Store) Adopt(ctx context.Context, in intent.Intent, events []intent.Event, latest intent.ID) (store.Held, error) {
+	if !store.Begins(&in, events) {
+		return store.Held{}, store.ErrConflict
+	}
+	return s.insert(ctx, in, events, func() bool {
+		id := s.jobs[store.KeyOf(&in)]
+		if r := s.records[id]; r == nil || r.seq() == 0 {
+			id = intent.ID{}
+		}
+		return id == latest
+	})
+}
+
+func anyJob() bool { return true }
+
+// insert stores an intent if its id is free and its job is one that may be stored,
+// which is asked while nothing can change.
+func (s *Store) insert(ctx context.Context, in intent.Intent, events []intent.Event, mayBe func() bool) (store.Held, error) {
 	body, encoded, err := encode(&in, events)
 	if err != nil {
 		return store.Held{}, err
 	}
-	held, err := s.add(ctx, &in, body, encoded)
+	held, err := s.add(ctx, &in, body, encoded, mayBe)
 	if err == nil && len(events) > 0 {
 		s.board.Post(store.Signal{ID: in.ID, Kind: store.Appended})
 	}
 	return held, err
 }
 
-func (s *Store) add(ctx context.Context, in *intent.Intent, body []byte, events [][]byte) (store.Held, error) {
+func (s *Store) add(ctx context.Context, in *intent.Intent, body []byte, events [][]byte, mayBe func() bool) (store.Held, error) {
 	if err := s.lock(ctx); err != nil {
 		return store.Held{}, err
 	}
 	defer s.mu.Unlock()
-	if s.records[in.ID] != nil {
+	if s.records[in.ID] != nil || !mayBe() {
 		return store.Held{}, store.ErrExists
 	}
 	r := &record{epoch: 1, held: true}

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -41,6 +42,26 @@ var concurrencyTests = []test{
 		require.Len(t, events, 3+rounds)
 		for i, event := range events {
 			require.EqualValues(t, i+1, event.Seq)
+		}
+	}},
+	{"of many who adopt one job exactly one wins", func(t *tester) {
+		for round := range 10 {
+			var wins, exists atomic.Int64
+			var wg sync.WaitGroup
+			for range 16 {
+				in, events := delivered(t.request(), fmt.Sprintf("/status/%d", round))
+				wg.Go(func() {
+					switch _, err := t.Adopt(t.Context(), in, events, intent.ID{}); {
+					case err == nil:
+						wins.Add(1)
+					case errors.Is(err, store.ErrExists):
+						exists.Add(1)
+					}
+				})
+			}
+			wg.Wait()
+			require.EqualValues(t, 1, wins.Load())
+			require.EqualValues(t, 15, exists.Load())
 		}
 	}},
 	{"of many creators of one id exactly one wins", func(t *tester) {

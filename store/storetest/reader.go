@@ -198,6 +198,49 @@ var jobTests = []test{
 		require.NoError(t, err)
 		require.Equal(t, second.ID, id, "the first one's removal does not touch it")
 	}},
+	{"a job is adopted by the first who does, and held by them", func(t *tester) {
+		heard, _ := t.listen()
+		in, events := delivered(t.request(), "/status/10")
+		held, err := t.Adopt(t.Context(), in, events, intent.ID{})
+		require.NoError(t, err)
+		t.stands(in, events)
+		require.Len(t, heard.signals(), 1)
+		second, more := delivered(t.request(), "/status/10")
+		_, err = t.Adopt(t.Context(), second, more, intent.ID{})
+		require.ErrorIs(t, err, store.ErrExists)
+		t.absent(second.ID)
+		require.Len(t, heard.signals(), 1)
+		require.Empty(t, t.claim(10))
+		t.report(held, 1)
+	}},
+	{"a job is adopted anew in place of the intent that was named", func(t *tester) {
+		key := store.JobKey{Scope: "default", StatusURL: "/status/11"}
+		first := t.createJob(key.StatusURL)
+		t.end(t.report(first, 1))
+		other, events := delivered(t.request(), key.StatusURL)
+		_, err := t.Adopt(t.Context(), other, events, t.request().ID)
+		require.ErrorIs(t, err, store.ErrExists)
+		_, err = t.Adopt(t.Context(), other, events, first.ID)
+		require.NoError(t, err)
+		id, err := t.ByJob(t.Context(), key)
+		require.NoError(t, err)
+		require.Equal(t, other.ID, id)
+	}},
+	{"a removed intent is none to insist on", func(t *tester) {
+		first := t.createJob("/status/12")
+		t.end(t.report(first, 1))
+		_, err := t.Purge(t.Context(), noon.Add(48*time.Hour), 10)
+		require.NoError(t, err)
+		in, events := delivered(t.request(), "/status/12")
+		_, err = t.Adopt(t.Context(), in, events, first.ID)
+		require.ErrorIs(t, err, store.ErrExists)
+		_, err = t.Adopt(t.Context(), in, events, intent.ID{})
+		require.NoError(t, err)
+	}},
+	{"what is adopted has events", func(t *tester) {
+		_, err := t.Adopt(t.Context(), t.request(), nil, intent.ID{})
+		require.ErrorIs(t, err, store.ErrConflict)
+	}},
 	{"a status URL may be long", func(t *tester) {
 		long := "/status/" + string(slices.Repeat([]byte("x"), 100_000))
 		held := t.createJob(long)
