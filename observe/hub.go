@@ -49,6 +49,8 @@ type Hub struct {
 type room struct {
 	seats   []*seat
 	watched time.Time // until when the intent's poller was told that somebody watches
+	rings   int       // so far
+	look    *look     // the last one, if there is somebody to share it with
 }
 
 // A seat is one observer's place in a room.
@@ -142,6 +144,7 @@ func (h *Hub) hear(s store.Signal) {
 	if r == nil {
 		return
 	}
+	r.rings++
 	for _, s := range r.seats {
 		select {
 		case s.bell <- struct{}{}:

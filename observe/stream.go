@@ -60,6 +60,7 @@ type stream struct {
 
 	beatAt  time.Time // when the client needs a sign of life
 	checkAt time.Time // when to look for events although no bell rang
+	rung    bool      // the bell did ring
 	leaveAt time.Time // when the stream ends whatever happens
 	leave   End       // why it does
 	ended   func(End) // is told why it did; may be nil
@@ -123,7 +124,7 @@ func (st *stream) run(ctx context.Context) End {
 		timer.Reset(time.Until(st.nextTurn()))
 		select {
 		case <-st.seat.bell:
-			st.checkAt = time.Time{}
+			st.checkAt, st.rung = time.Time{}, true
 		case <-timer.C:
 		case <-st.hub.drained.Done():
 			return EndDrain
@@ -174,7 +175,7 @@ func (st *stream) follow(ctx context.Context, now time.Time) End {
 	if err := st.hub.watch(ctx, st.id, now); err != nil {
 		st.hub.logger.DebugContext(ctx, "telling that an intent is watched", "intent", st.id.String(), "err", err)
 	}
-	in, events, err := st.log.Events(ctx, st.id, split(st.cursor).seq)
+	in, events, err := st.look(ctx)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return EndRemoved
@@ -191,6 +192,16 @@ func (st *stream) follow(ctx context.Context, now time.Time) End {
 		return EndDone
 	}
 	return ""
+}
+
+// look reads what the store has after the cursor.
+func (st *stream) look(ctx context.Context) (intent.Intent, []intent.Event, error) {
+	after := split(st.cursor).seq
+	if st.rung {
+		st.rung = false
+		return st.hub.look(ctx, st.log, st.id, after)
+	}
+	return st.log.Events(ctx, st.id, after)
 }
 
 // deliver writes the frames of events, several at once if there is a backlog.
