@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/sse"
 	"github.com/caddy-intents/caddy-intents/observe"
 	"github.com/caddy-intents/caddy-intents/store"
 	"github.com/caddy-intents/caddy-intents/store/boltstore"
@@ -21,6 +22,9 @@ import (
 
 // message is in every event, of the usual length.
 const message = "a message of the usual length, give or take"
+
+// heartbeat is the pause after which both servers give a sign of life: our default.
+const heartbeat = 4 * time.Second
 
 // An ownFeed is the way of an event in our plugin: store, signal, hub, stream.
 type ownFeed struct {
@@ -52,7 +56,7 @@ func newOwnFeed(ctx context.Context, path string, topics int, c *clocks) (*ownFe
 		}
 	})
 	f.hub = observe.NewHub(s, nil)
-	f.server.Handler = observe.New(observe.Config{Scope: scope, Store: s, Hub: f.hub})
+	f.server.Handler = observe.New(observe.Config{Scope: scope, Heartbeat: heartbeat, Store: s, Hub: f.hub})
 	if f.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -120,18 +124,20 @@ func (f *bareFeed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Unlock()
 	w.Header().Set("Content-Type", "text/event-stream")
 	rc := http.NewResponseController(w)
-	if rc.Flush() != nil {
-		return
-	}
-	for {
+	life := time.NewTimer(heartbeat)
+	defer life.Stop()
+	for frame := []byte(sse.Heartbeat); ; {
+		if _, err := w.Write(frame); err != nil {
+			return
+		}
+		if rc.Flush() != nil {
+			return
+		}
+		life.Reset(heartbeat)
 		select {
-		case frame := <-frames:
-			if _, err := w.Write(frame); err != nil {
-				return
-			}
-			if rc.Flush() != nil {
-				return
-			}
+		case frame = <-frames:
+		case <-life.C:
+			frame = []byte(sse.Heartbeat)
 		case <-r.Context().Done():
 			return
 		}

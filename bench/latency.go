@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -13,7 +14,8 @@ import (
 // ours from the signal that follows the commit, through the hub, a read from the
 // store and the encoding of a frame; in a bare Go server of event streams from the
 // moment it sets out to hand a ready frame from memory to every stream. Both are in
-// this process, over real sockets, with the same streams, events and clients.
+// this process, over real sockets, with the same streams, events, signs of life and
+// clients.
 const (
 	latencyRound = 3 * time.Second
 	latencyLimit = 1.5
@@ -93,18 +95,18 @@ func (b *bench) measureShape(ctx context.Context, s shape, file string) error {
 		return err
 	}
 	defer own.stop()
-	theirs, err := follow(bare, s, bareClocks)
+	theirs, err := b.follow(bare, s, bareClocks)
 	if err != nil {
 		return err
 	}
 	defer theirs.leave()
-	ours, err := follow(own, s, ownClocks)
+	ours, err := b.follow(own, s, ownClocks)
 	if err != nil {
 		return err
 	}
 	defer ours.leave()
 
-	var r rounds
+	var r, middle rounds
 	for round := range b.rounds + 1 {
 		late, err := theirs.round(ctx)
 		if err != nil {
@@ -116,12 +118,13 @@ func (b *bench) measureShape(ctx context.Context, s shape, file string) error {
 		}
 		if round > 0 { // the first one warms up
 			r.add(float64(percentile(ownLate, 0.99)), float64(percentile(late, 0.99)))
+			middle.add(float64(percentile(ownLate, 0.5)), float64(percentile(late, 0.5)))
 		}
 	}
 	b.results = append(b.results, result{
 		what:     "event to observer, p99, " + s.name,
-		ours:     micros(median(r.ours)),
-		baseline: "bare server " + micros(median(r.baseline)),
+		ours:     fmt.Sprintf("%s (p50 %s)", micros(median(r.ours)), micros(median(middle.ours))),
+		baseline: fmt.Sprintf("bare server %s (p50 %s)", micros(median(r.baseline)), micros(median(middle.baseline))),
 		ratio:    r.ratio(), limit: latencyLimit,
 	})
 	return nil
@@ -131,6 +134,7 @@ func (b *bench) measureShape(ctx context.Context, s shape, file string) error {
 type audience struct {
 	feed      feed
 	shape     shape
+	random    *rand.Rand
 	clients   []*client
 	reading   sync.WaitGroup
 	mu        sync.Mutex
@@ -140,12 +144,12 @@ type audience struct {
 }
 
 // follow opens all streams and returns when each has its head.
-func follow(f feed, s shape, c *clocks) (*audience, error) {
+func (b *bench) follow(f feed, s shape, c *clocks) (*audience, error) {
 	clients, err := dialAll(f.addr(), s.topics*s.observers)
 	if err != nil {
 		return nil, err
 	}
-	a := &audience{feed: f, shape: s, clients: clients}
+	a := &audience{feed: f, shape: s, random: b.random, clients: clients}
 	for i, cl := range clients {
 		topic := i % s.topics
 		resp, err := cl.send(get(f.path(topic)), http.StatusOK)
@@ -174,7 +178,11 @@ func (a *audience) round(ctx context.Context) ([]time.Duration, error) {
 	var all sync.WaitGroup
 	var failed atomic.Pointer[error]
 	for p := range a.shape.publishers {
+		phase := time.Duration(a.random.Int64N(int64(a.shape.every)))
 		all.Go(func() {
+			if pause(ctx, phase) != nil {
+				return // settle finds out
+			}
 			tick := time.NewTicker(a.shape.every)
 			defer tick.Stop()
 			for topic := p; time.Since(begun) < latencyRound; topic += a.shape.publishers {

@@ -101,7 +101,7 @@ func (b *bench) perObserver(ctx context.Context, name, block string, to *backend
 	if err := pause(ctx, observersSettle); err != nil {
 		return 0, err
 	}
-	before, err := c.pss()
+	before, err := c.memory()
 	if err != nil {
 		return 0, err
 	}
@@ -113,7 +113,7 @@ func (b *bench) perObserver(ctx context.Context, name, block string, to *backend
 	if err := pause(ctx, observersSettle); err != nil {
 		return 0, err
 	}
-	after, err := c.pss()
+	after, err := c.memory()
 	if err != nil {
 		return 0, err
 	}

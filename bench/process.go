@@ -132,14 +132,15 @@ func (p *process) cpu() (time.Duration, error) {
 	return ticks * clockTick, nil
 }
 
-// pss is what a process has in memory, in bytes, its share of what it shares.
-func (p *process) pss() (int, error) { return kilobytes(p.proc("smaps_rollup"), "Pss:") }
+// memory is what a process has in memory for itself, in bytes; pages of files, which
+// the kernel takes back when it needs them, are not counted.
+func (p *process) memory() (int, error) { return kilobytes(p.proc("status"), "RssAnon:") }
 
 func (p *process) proc(name string) string {
 	return filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), name)
 }
 
-// anonymous is what this process has in memory that is not in a file, in bytes.
+// anonymous is the memory of this process.
 func anonymous() (int, error) { return kilobytes("/proc/self/status", "RssAnon:") }
 
 // kilobytes reads a line "<key> <n> kB".
