@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -310,6 +311,7 @@ func (h *Handler) observer(p *parts) *observe.Server {
 		Store:        p.store,
 		Hub:          p.hub,
 		Pacing:       pacing{p.engine},
+		Canceler:     canceler{p.engine},
 		Logger:       h.logger,
 	}))
 	return h.server.Load()
@@ -321,6 +323,20 @@ type pacing struct{ engine *engine.Engine }
 func (p pacing) Pace(id intent.ID) (lastPolled, nextPoll time.Time, failures int) {
 	lastPolled, nextPoll, failures, _ = p.engine.Polling(id)
 	return lastPolled, nextPoll, failures
+}
+
+// canceler lets observers cancel through the engine.
+type canceler struct{ engine *engine.Engine }
+
+func (c canceler) Cancel(ctx context.Context, id intent.ID, reason string, requester http.Header) (intent.Intent, error) {
+	in, err := c.engine.Cancel(ctx, id, engine.Cancellation{Reason: reason, Header: requester})
+	switch {
+	case errors.Is(err, engine.ErrOver):
+		return in, observe.Over()
+	case errors.Is(err, engine.ErrNotCanceled):
+		return in, observe.NotCanceled()
+	}
+	return in, err
 }
 
 // strippedPrefix is what `handle_path` and the like took from the front of the

@@ -154,3 +154,42 @@ func TestPanicsOfABackendHandlerEndOneRequest(t *testing.T) {
 	require.Len(t, events, 4)
 	s.observe(id).untilWaiting("backend")
 }
+
+func TestAnIntentIsCanceledAtTheBackend(t *testing.T) {
+	s := newSite(t)
+	s.serve(strings.Replace(report, "poll 100ms", "cancel DELETE /reports/status/{job_id}\npoll 100ms", 1))
+	id, job := s.submit()
+	resp := s.do("DELETE", "/v1/intents/"+id, "", "Authorization", "Bearer mine")
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	require.Contains(t, text(t, resp), `"status":"CANCELED"`)
+	asked := s.backend.AskedFor("DELETE", "/reports/status/"+job)
+	require.Len(t, asked, 1)
+	require.Equal(t, "Bearer mine", asked[0].Header.Get("Authorization"), "the backend decides who may")
+	require.Equal(t, http.StatusConflict, s.do("DELETE", "/v1/intents/"+id, "").StatusCode)
+
+	id, job = s.submit()
+	s.backend.Meets(legacytest.Cancels, legacytest.Code(403, ""), 1)
+	require.Equal(t, http.StatusBadGateway, s.do("DELETE", "/v1/intents/"+id, "").StatusCode)
+	s.backend.Finishes(job)
+	s.observe(id).until(intent.Completed)
+}
+
+func TestResolveCancelsAndNothingElse(t *testing.T) {
+	s := newSite(t)
+	s.serve(report)
+	id, _ := s.submit()
+	resolve := func(body string, headers ...string) *http.Response {
+		return s.do("POST", "/v1/intents/"+id+"/resolve", body, append(headers, "Content-Type", "application/json")...)
+	}
+	require.Equal(t, http.StatusConflict, resolve(`{"status":"COMPLETED","result":{}}`).StatusCode)
+	require.Equal(t, http.StatusBadRequest, resolve(`{"status":"DONE"}`).StatusCode)
+	require.Equal(t, http.StatusBadRequest, resolve(`nonsense`).StatusCode)
+	require.Equal(t, http.StatusUnsupportedMediaType,
+		s.do("POST", "/v1/intents/"+id+"/resolve", `{"status":"CANCELED"}`, "Content-Type", "text/plain").StatusCode)
+	resp := resolve(`{"status":"CANCELED","reason":"no longer needed"}`)
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	body := text(t, resp)
+	require.Contains(t, body, `"event_type":"intent.canceled"`)
+	require.Contains(t, body, "no longer needed")
+	require.Equal(t, http.StatusConflict, resolve(`{"status":"CANCELED"}`).StatusCode)
+}

@@ -28,6 +28,8 @@ type Origin struct {
 	Prefix   string    `json:"prefix,omitempty"`   // what was stripped from the path before us; put before URLs made for clients
 	Request  []byte    `json:"request,omitempty"`  // the submit's body, kept only if an expression of the job reads it
 	Captured bool      `json:"captured,omitempty"` // Request holds the whole body (which may be empty)
+	Owner    string    `json:"owner,omitempty"`    // whose it is, as a MAC; "" if it was made without owners
+	Sealed   []byte    `json:"sealed,omitempty"`   // headers of the submit that polls carry, encrypted
 }
 
 // Delivery is what the backend's answer to the submit named. It is frozen too.

@@ -25,11 +25,12 @@ type Config struct {
 	MaxAge       time.Duration // of a stream, more or less a tenth; default 10 min
 	MaxObservers int           // in the whole hub; default 20,000
 
-	Store  Store
-	Hub    *Hub
-	Pacing Pacing       // nil: nothing is told about polling
-	Logger *slog.Logger // nil: nothing is logged
-	Ended  func(End)    // called when a stream ends, if set
+	Store    Store
+	Hub      *Hub
+	Pacing   Pacing // nil: nothing is told about polling
+	Canceler Canceler
+	Logger   *slog.Logger // nil: nothing is logged
+	Ended    func(End)    // called when a stream ends, if set
 }
 
 // The default heartbeat is below the shortest read timeout that a common client
@@ -82,6 +83,8 @@ type route struct {
 
 var routes = []route{
 	{http.MethodGet, "{id}", (*Server).serveIntent},
+	{http.MethodDelete, "{id}", (*Server).serveCancel},
+	{http.MethodPost, "{id}/resolve", (*Server).serveResolve},
 	{http.MethodGet, "{id}/events", (*Server).serveEvents},
 	{http.MethodGet, "{id}/events/stream", (*Server).openStream},
 }

@@ -1,0 +1,128 @@
+package observe
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"mime"
+	"net/http"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+)
+
+// A Canceler cancels intents, at the backend first. Its errors are of type
+// *Problem; the intent is as it then stands.
+type Canceler interface {
+	Cancel(ctx context.Context, id intent.ID, reason string, requester http.Header) (intent.Intent, error)
+}
+
+// Over is the answer to a cancel of an intent that has ended, or whose job has.
+func Over() *Problem {
+	return &Problem{Status: http.StatusConflict, Code: "already_over", Message: "there is nothing to cancel any more"}
+}
+
+// NotCanceled is the answer to a cancel that the backend refused or did not answer.
+func NotCanceled() *Problem {
+	return &Problem{Status: http.StatusBadGateway, Code: "not_canceled", Message: "the backend did not cancel the job; the intent goes on"}
+}
+
+// serveCancel cancels the intent.
+func (s *Server) serveCancel(w http.ResponseWriter, r *http.Request, text string) (*stream, error) {
+	in, err := s.cancel(r, text, "")
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.writeIntent(w, r, http.StatusOK, &in)
+}
+
+func (s *Server) cancel(r *http.Request, text, reason string) (intent.Intent, error) {
+	in, err := s.find(r.Context(), text)
+	if err != nil {
+		return in, err
+	}
+	return s.Canceler.Cancel(r.Context(), in.ID, reason, requesterHeader(r.Header))
+}
+
+// notForwarded are the headers of a cancel that are about this request and not
+// about who sends it.
+var notForwarded = []string{
+	"Accept", "Accept-Encoding", "Connection", "Content-Encoding", "Content-Length", "Content-Type", "Expect", "Host",
+	"If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since", "Keep-Alive", "Prefer",
+	"Proxy-Authorization", "Proxy-Connection", "Range", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "User-Agent",
+	"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto",
+}
+
+// requesterHeader is what a backend may need to know who asks.
+func requesterHeader(h http.Header) http.Header {
+	h = h.Clone()
+	for _, name := range notForwarded {
+		h.Del(name)
+	}
+	return h
+}
+
+// A resolution is the body of a resolve.
+type resolution struct {
+	Status intent.Status `json:"status"`
+	Reason string        `json:"reason"`
+}
+
+// maxResolution bounds the body of a resolve, in bytes.
+const maxResolution = 64 << 10
+
+// serveResolve is AXP's way to cancel. How a job ends otherwise is the backend's to
+// say, and nobody else's.
+func (s *Server) serveResolve(w http.ResponseWriter, r *http.Request, text string) (*stream, error) {
+	wish, err := readResolution(r)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.find(r.Context(), text); err != nil {
+		return nil, err
+	}
+	switch wish.Status {
+	case intent.Canceled:
+	case intent.Completed, intent.Failed:
+		return nil, &Problem{Status: http.StatusConflict, Code: "polled_job",
+			Message: "how this job ends is read from its backend; only CANCELED can be asked for"}
+	default:
+		return nil, BadRequest("status must be CANCELED")
+	}
+	in, err := s.cancel(r, text, wish.Reason)
+	if err != nil {
+		return nil, err
+	}
+	_, events, err := s.Store.Events(r.Context(), in.ID, in.Seq-1)
+	if err != nil {
+		return nil, err
+	}
+	answer := struct {
+		OK       bool           `json:"ok"`
+		Intent   view           `json:"intent"`
+		Event    *intent.Event  `json:"event,omitempty"`
+		Delivery map[string]any `json:"completion_delivery"`
+	}{OK: true, Intent: s.view(r, &in), Delivery: map[string]any{"delivered": false}}
+	if len(events) > 0 {
+		answer.Event = &events[0]
+	}
+	return nil, writeJSON(w, r, http.StatusOK, answer)
+}
+
+// readResolution reads the body. Only JSON is taken: a page of another site can
+// make a browser send a form, and no preflight would ask.
+func readResolution(r *http.Request) (resolution, error) {
+	var wish resolution
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		return wish, &Problem{Status: http.StatusUnsupportedMediaType, Code: "not_json", Message: "the body must be application/json"}
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxResolution+1))
+	switch {
+	case err != nil:
+		return wish, BadRequest("the body broke off")
+	case len(body) > maxResolution:
+		return wish, &Problem{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: "the body is too large"}
+	case json.Unmarshal(body, &wish) != nil:
+		return wish, BadRequest("the body must be a JSON object with status and reason")
+	}
+	return wish, nil
+}
