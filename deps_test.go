@@ -24,6 +24,7 @@ intent          < adapter, store, observe, engine
 store           < store/boltstore, store/memstore, store/storetest, observe, engine
 adapter         < engine
 internal/sse    < observe
+internal/keyring < caddymodule
 
 adapter, observe, engine, store/boltstore, store/memstore < caddymodule
 caddymodule     < .
@@ -40,6 +41,7 @@ github.com/google/uuid          < intent
 cel.dev/cel-go                  < adapter
 go.etcd.io/bbolt                < store/boltstore
 golang.org/x/net                < adapter
+golang.org/x/crypto             < internal/keyring
 golang.org/x/time               < engine
 github.com/stretchr/testify     < tests, store/storetest, internal/caddytest
 golang.org/x/tools              < tests

@@ -221,7 +221,7 @@ type Filter struct {
 
 // MaxLooked bounds the intents that a store looks at for one page: a filter that
 // picks few of many must not cost more than that.
-const MaxLooked = 10_000
+const MaxLooked = 4000
 
 // A Page is a part of a list. It can be shorter than the limit, even empty, and
 // still have a Next: MaxLooked were looked at.

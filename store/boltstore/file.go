@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -104,11 +105,12 @@ func checkFile(tx *bbolt.Tx, path string) error {
 }
 
 // prepare makes the buckets of a new store, and its name last longer than a power
-// cut.
+// cut. A store that was made before one of the indexes gets it, empty.
 func (s *Store) prepare(fresh bool) error {
 	ready := false
 	_ = s.db.View(func(tx *bbolt.Tx) error {
-		ready = tx.Bucket(bucketMeta) != nil
+		ready = tx.Bucket(bucketMeta) != nil &&
+			!slices.ContainsFunc(dataBuckets, func(name []byte) bool { return tx.Bucket(name) == nil })
 		return nil
 	})
 	if ready {

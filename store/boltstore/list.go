@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
+	"slices"
 
 	"go.etcd.io/bbolt"
 
@@ -32,23 +34,26 @@ type listing struct {
 	filter   store.Filter
 	limit    int
 	before   intent.ID // what is older is to be looked at yet
+	looked   int
 	page     store.Page
 	finished bool
 }
 
 // fill looks at the next records, from the youngest on.
 func (l *listing) fill(t *txn) error {
-	active, done := newDescent(t.active, l.before), newDescent(t.done, l.before)
+	descents := l.descents(t)
 	for range listLength {
-		d := active
-		if bytes.Compare(done.key, active.key) > 0 {
-			d = done
-		}
-		if d.key == nil {
+		d := slices.MaxFunc(descents, func(a, b *descent) int { return bytes.Compare(a.id, b.id) })
+		switch {
+		case d.id == nil:
 			l.finished = true
 			return nil
+		case l.looked == store.MaxLooked:
+			l.page.Next, l.finished = l.before, true
+			return nil
 		}
-		if err := l.look(t, intent.ID(d.key), d.value); err != nil || l.finished {
+		l.looked++
+		if err := l.look(t, intent.ID(d.id)); err != nil || l.finished {
 			return err
 		}
 		d.next()
@@ -56,12 +61,28 @@ func (l *listing) fill(t *txn) error {
 	return nil
 }
 
+// descents start at the youngest records that were not looked at yet. Together
+// they go past all that can be picked.
+func (l *listing) descents(t *txn) []*descent {
+	if len(l.filter.Owners) == 0 {
+		return []*descent{newDescent(t.active, nil, l.before), newDescent(t.done, nil, l.before)}
+	}
+	var all []*descent
+	for _, owner := range l.filter.Owners {
+		all = append(all, newDescent(t.owner, ownerPrefix(owner), l.before))
+	}
+	return all
+}
+
 // look adds the intent to the page if it belongs there. One more than the page
 // holds tells that there is a next page.
-func (l *listing) look(t *txn, id intent.ID, raw []byte) error {
+func (l *listing) look(t *txn, id intent.ID) error {
 	l.before = id
-	r, err := parseRecord(raw)
-	if err != nil || r.seq == 0 {
+	r, _, err := t.find(id)
+	switch {
+	case errors.Is(err, store.ErrNotFound): // an index can lead nowhere
+		return nil
+	case err != nil || r.seq == 0:
 		return err
 	}
 	in, err := t.intent(id, &r)
@@ -77,25 +98,37 @@ func (l *listing) look(t *txn, id intent.ID, raw []byte) error {
 	return nil
 }
 
-// A descent goes through a bucket from right to left; its key is nil at the end.
+// A descent goes through the part of a bucket whose keys are a prefix and an id,
+// from right to left; its id is nil at the end.
 type descent struct {
-	cursor     *bbolt.Cursor
-	key, value []byte
+	cursor *bbolt.Cursor
+	prefix []byte
+	id     []byte
 }
 
 // newDescent starts left of before, or at the right end if that is zero.
-func newDescent(b *bbolt.Bucket, before intent.ID) *descent {
-	d := &descent{cursor: b.Cursor()}
+func newDescent(b *bbolt.Bucket, prefix []byte, before intent.ID) *descent {
 	if before == (intent.ID{}) {
-		d.key, d.value = d.cursor.Last()
-		return d
+		before = intent.ID(bytes.Repeat([]byte{0xff}, len(before))) // no id: it would be of another version
 	}
-	if key, _ := d.cursor.Seek(before[:]); key == nil {
-		d.key, d.value = d.cursor.Last()
+	d := &descent{cursor: b.Cursor(), prefix: prefix}
+	if key, _ := d.cursor.Seek(slices.Concat(prefix, before[:])); key == nil {
+		key, _ = d.cursor.Last()
+		d.take(key)
 		return d
 	}
 	d.next()
 	return d
 }
 
-func (d *descent) next() { d.key, d.value = d.cursor.Prev() }
+func (d *descent) next() {
+	key, _ := d.cursor.Prev()
+	d.take(key)
+}
+
+func (d *descent) take(key []byte) {
+	d.id = nil
+	if key != nil && bytes.HasPrefix(key, d.prefix) {
+		d.id = key[len(d.prefix):]
+	}
+}

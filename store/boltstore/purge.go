@@ -75,18 +75,21 @@ func (t *txn) eventKeys(id intent.ID) (keys [][]byte) {
 	return keys
 }
 
-// unindex removes the job's entry, if it still leads to this intent. An intent
-// that cannot be read leaves an entry that leads nowhere.
+// unindex removes the entries that lead to this intent. An intent that cannot be
+// read leaves entries that lead nowhere.
 func (t *txn) unindex(id intent.ID) {
 	r, _, err := t.find(id)
-	if err != nil || !r.indexed {
+	if err != nil {
 		return
 	}
 	in, err := t.intent(id, &r)
 	if err != nil {
 		return
 	}
-	if key := jobKey(store.KeyOf(&in)); bytes.Equal(t.job.Get(key), id[:]) {
+	if in.Owner != "" {
+		t.remove(t.owner, ownerKey(in.Owner, id))
+	}
+	if key := jobKey(store.KeyOf(&in)); r.indexed && bytes.Equal(t.job.Get(key), id[:]) {
 		t.remove(t.job, key)
 	}
 }

@@ -68,6 +68,9 @@ func (s *Store) insert(ctx context.Context, in intent.Intent, events []intent.Ev
 			if len(in.Request) > 0 {
 				t.put(t.request, in.ID[:], bytes.Clone(in.Request))
 			}
+			if in.Owner != "" {
+				t.put(t.owner, ownerKey(in.Owner, in.ID), nil)
+			}
 			e.put(t, record{granted: s.run, epoch: firstEpoch})
 			return nil
 		},
@@ -135,6 +138,7 @@ func (s *Store) Drop(ctx context.Context, id intent.ID, epoch int64) error {
 			case r.seq > 0:
 				return store.ErrConflict
 			}
+			t.unindex(id)
 			t.remove(t.active, id[:])
 			t.remove(t.origin, id[:])
 			t.remove(t.request, id[:])

@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -130,6 +131,83 @@ var listTests = []test{
 			pick.filter.Limit = 1
 			require.Equal(t, pick.want, t.pages(pick.filter), "%+v", pick.filter)
 		}
+	}},
+	{"an owner's intents are listed among those of others, from either of two names", func(t *tester) {
+		add := func(owner string) store.Held {
+			in := t.request()
+			in.Owner = owner
+			in, events := delivered(in, fmt.Sprintf("/%d", t.made))
+			held, err := t.Create(t.Context(), in, events)
+			require.NoError(t, err)
+			return held
+		}
+		var alice, both []intent.ID
+		for i := range 12 {
+			held := add([]string{"alice", "bob", "", "alice-before"}[i%4])
+			switch owner := held.Intent.Owner; owner {
+			case "alice":
+				alice, both = append(alice, held.ID), append(both, held.ID)
+			case "alice-before":
+				both = append(both, held.ID)
+			}
+			if i%3 == 0 {
+				t.end(t.report(held, 1))
+			}
+		}
+		slices.Reverse(alice)
+		slices.Reverse(both)
+		for limit := range 7 {
+			require.Equal(t, alice, t.pages(store.Filter{Owners: []string{"alice"}, Limit: limit}))
+			require.Equal(t, both, t.pages(store.Filter{Owners: []string{"alice", "alice-before"}, Limit: limit}))
+			require.Equal(t, both, t.pages(store.Filter{Owners: []string{"alice-before", "alice"}, Limit: limit}))
+			require.Empty(t, t.pages(store.Filter{Owners: []string{"alic"}, Limit: limit}))
+			require.Empty(t, t.pages(store.Filter{Owners: []string{"alice"}, Scope: "other", Limit: limit}))
+		}
+		ended := t.pages(store.Filter{Owners: []string{"alice", "alice-before"}, Status: intent.Completed})
+		require.Equal(t, []intent.ID{both[4], both[5]}, ended)
+		require.Len(t, t.pages(store.Filter{}), 12)
+
+		// What is removed, or never was an intent, is in no list.
+		_, err := t.Purge(t.Context(), noon.Add(48*time.Hour), 100)
+		require.NoError(t, err)
+		in := t.request()
+		in.Owner = "alice"
+		reserved, err := t.Reserve(t.Context(), in)
+		require.NoError(t, err)
+		left := slices.DeleteFunc(slices.Clone(both), func(id intent.ID) bool { return slices.Contains(ended, id) })
+		require.Equal(t, left, t.pages(store.Filter{Owners: []string{"alice", "alice-before"}}))
+		require.NoError(t, t.Drop(t.Context(), in.ID, reserved.Epoch))
+		require.Equal(t, left, t.pages(store.Filter{Owners: []string{"alice", "alice-before"}}))
+	}},
+	{"a page costs no more than looking at so many, and the next goes on there", func(t *tester) {
+		var wg sync.WaitGroup
+		requests := make(chan intent.Intent)
+		for range 64 {
+			wg.Go(func() {
+				for in := range requests {
+					in, events := in.Begin(in.Created)
+					_, err := t.Create(t.Context(), in, events)
+					if err != nil {
+						t.Errorf("creating: %v", err)
+					}
+				}
+			})
+		}
+		var rare []intent.ID
+		for i := range store.MaxLooked + 100 {
+			in := t.request()
+			if i == 7 {
+				in.Job, rare = "rare", []intent.ID{in.ID}
+			}
+			requests <- in
+		}
+		close(requests)
+		wg.Wait()
+		page, err := t.List(t.Context(), store.Filter{Job: "rare"})
+		require.NoError(t, err)
+		require.Empty(t, page.Intents)
+		require.NotZero(t, page.Next)
+		require.Equal(t, rare, t.pages(store.Filter{Job: "rare"}))
 	}},
 	{"a page is a hundred long unless told otherwise", func(t *tester) {
 		for range 101 {
