@@ -29,6 +29,7 @@ type Origin struct {
 	Request  []byte    `json:"request,omitempty"`  // the submit's body, kept only if an expression of the job reads it
 	Captured bool      `json:"captured,omitempty"` // Request holds the whole body (which may be empty)
 	Owner    string    `json:"owner,omitempty"`    // whose it is, as a MAC; "" if it was made without owners
+	Key      string    `json:"key,omitempty"`      // idempotency key of the submit, as a MAC; "" if there was none
 	Sealed   []byte    `json:"sealed,omitempty"`   // headers of the submit that polls carry, encrypted
 }
 
@@ -62,9 +63,20 @@ type Latest struct {
 type Polling struct {
 	Due        time.Time     `json:"due,omitzero"`         // when to ask next
 	Unreadable time.Duration `json:"unreadable,omitempty"` // how long answers have been unreadable; give_up bounds it
+	Missing    time.Duration `json:"missing,omitempty"`    // how long the backend has not known the job; grace bounds it
+	Cancel     Cancel        `json:"cancel,omitempty"`     // what is known of cancels sent to the backend
 	Memory     string        `json:"memory,omitempty"`     // the adapter's own, opaque to all others
 	Expires    time.Time     `json:"expires,omitzero"`     // when retention removes an ended intent
 }
+
+// A Cancel says what is known of cancels that were sent to the backend. It decides
+// what a job is that then fails or is forgotten.
+type Cancel string
+
+const (
+	CancelSent  Cancel = "sent"  // one of ours was refused, or not answered
+	CancelTaken Cancel = "taken" // the backend accepted one
+)
 
 // EventID is the SSE id of the event with the given seq: the generation in the
 // high part, so that ids of a log that lost its tail are never used twice.

@@ -105,6 +105,11 @@ type Reader interface {
 	// events answers none, without an error.
 	Events(ctx context.Context, id intent.ID, after int64) (intent.Intent, []intent.Event, error)
 
+	// ByKey returns the intent that was made under an idempotency key, as of its
+	// last change, and what its submit is answered again. It is the one method that
+	// shows a reservation: an intent of Seq 0, without an answer.
+	ByKey(ctx context.Context, key string) (intent.Intent, Replay, error)
+
 	// ByJob returns the latest intent of a job at the backend.
 	ByJob(ctx context.Context, key JobKey) (intent.ID, error)
 
@@ -114,7 +119,9 @@ type Reader interface {
 
 // A Writer makes and changes intents.
 type Writer interface {
-	// Reserve stores an intent of Seq 0, ahead of its POST, and grants it.
+	// Reserve stores an intent of Seq 0, ahead of its POST, and grants it. If it has
+	// a Key, of all that have the same one only one is stored: the others answer
+	// ErrExists until that one is dropped or purged.
 	Reserve(ctx context.Context, in intent.Intent) (Held, error)
 
 	// Create stores an intent with its first events in one step and grants it.
@@ -137,10 +144,20 @@ type Writer interface {
 // A Change is what Append stores. Events may be empty: then only the intent's
 // latest values and what polling remembers are stored.
 type Change struct {
-	Intent intent.Intent // as it stands after Events; its Origin is not looked at
+	Intent intent.Intent // as it stands after Events; of its Origin only Request is looked at, if it is Captured
 	Epoch  int64
 	After  int64 // the seq that Events follow: that of the last stored event
 	Events []intent.Event
+	Replay *Replay // with the change that settles a reservation with a Key; else nil
+}
+
+// A Replay is what answers a request that repeats another one under the same
+// idempotency key, kept as long as the intent is.
+type Replay struct {
+	Hash   []byte // of the request's body: the same key with another body is a mistake
+	Code   int    // 0 if the answer is not known
+	Header map[string][]string
+	Body   []byte
 }
 
 // A Holder hands out the right to work on an intent.

@@ -22,10 +22,12 @@ var (
 	bucketJob     = []byte("job")    // hash of a store.JobKey -> id
 	bucketExpiry  = []byte("exp")    // time, id -> nothing: ended intents in the order of their removal
 	bucketOwner   = []byte("owner")  // hash of an owner, id -> nothing
+	bucketKey     = []byte("idem")   // idempotency key -> id
+	bucketReplay  = []byte("replay") // id -> store.Replay
 	bucketMeta    = []byte("meta")   // see file.go
 )
 
-var dataBuckets = [][]byte{bucketOrigin, bucketRequest, bucketActive, bucketDone, bucketEvents, bucketJob, bucketExpiry, bucketOwner}
+var dataBuckets = [][]byte{bucketOrigin, bucketRequest, bucketActive, bucketDone, bucketEvents, bucketJob, bucketExpiry, bucketOwner, bucketKey, bucketReplay}
 
 // fillPercent packs pages that are hardly ever inserted into after they were split.
 const fillPercent = 0.9
@@ -34,7 +36,7 @@ const fillPercent = 0.9
 // transaction; put and remove remember the first failure instead of returning it,
 // because after one the whole transaction is lost, whoever's turn it was.
 type txn struct {
-	origin, request, active, done, events, job, expiry, owner *bbolt.Bucket
+	origin, request, active, done, events, job, expiry, owner, key, replay *bbolt.Bucket
 
 	wrote bool
 	err   error
@@ -50,6 +52,8 @@ func bucketsOf(tx *bbolt.Tx) *txn {
 		job:     tx.Bucket(bucketJob),
 		expiry:  tx.Bucket(bucketExpiry),
 		owner:   tx.Bucket(bucketOwner),
+		key:     tx.Bucket(bucketKey),
+		replay:  tx.Bucket(bucketReplay),
 	}
 	for _, b := range []*bbolt.Bucket{t.origin, t.request, t.active, t.done, t.events, t.expiry} {
 		b.FillPercent = fillPercent

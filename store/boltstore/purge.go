@@ -47,6 +47,7 @@ func (t *txn) purge(now time.Time, n int) int {
 		t.remove(t.done, id[:])
 		t.remove(t.origin, id[:])
 		t.remove(t.request, id[:])
+		t.remove(t.replay, id[:])
 		t.remove(t.expiry, key)
 	}
 	return len(expired)
@@ -88,6 +89,9 @@ func (t *txn) unindex(id intent.ID) {
 	}
 	if in.Owner != "" {
 		t.remove(t.owner, ownerKey(in.Owner, id))
+	}
+	if in.Key != "" && bytes.Equal(t.key.Get([]byte(in.Key)), id[:]) {
+		t.remove(t.key, []byte(in.Key))
 	}
 	if key := jobKey(store.KeyOf(&in)); r.indexed && bytes.Equal(t.job.Get(key), id[:]) {
 		t.remove(t.job, key)

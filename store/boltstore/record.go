@@ -106,7 +106,7 @@ func decodeIntent(id intent.ID, origin, request, latestJSON []byte) (intent.Inte
 	if err := json.Unmarshal(latestJSON, &l); err != nil {
 		return intent.Intent{}, fmt.Errorf("decoding intent %s: %w", id, err)
 	}
-	in.Request = bytes.Clone(request)
+	in.Request, in.Captured = bytes.Clone(request), request != nil
 	in.Delivery, in.Latest, in.Polling = l.Delivery, l.Latest, l.Polling
 	return in, nil
 }

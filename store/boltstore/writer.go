@@ -61,11 +61,14 @@ func (s *Store) insert(ctx context.Context, in intent.Intent, events []intent.Ev
 		size:    len(origin) + len(in.Request) + e.size(),
 		signals: e.signals(),
 		apply: func(t *txn) error {
-			if t.origin.Get(in.ID[:]) != nil || !mayBe(t) {
+			if t.origin.Get(in.ID[:]) != nil || t.keyTaken(in.Key) || !mayBe(t) {
 				return store.ErrExists
 			}
+			if in.Key != "" {
+				t.put(t.key, []byte(in.Key), in.ID[:])
+			}
 			t.put(t.origin, in.ID[:], origin)
-			if len(in.Request) > 0 {
+			if in.Captured {
 				t.put(t.request, in.ID[:], bytes.Clone(in.Request))
 			}
 			if in.Owner != "" {
@@ -92,6 +95,9 @@ func (s *Store) Append(ctx context.Context, c store.Change) error {
 	}
 	e, err := encodeEntry(&c.Intent, c.After, c.Events)
 	if err != nil {
+		return err
+	}
+	if e.replay, err = encodeReplay(c.Replay); err != nil {
 		return err
 	}
 	return s.committer.do(ctx, &op{
@@ -124,6 +130,12 @@ func (s *Store) change(t *txn, e *entry, epoch int64) error {
 		e.job = jobKey(store.JobKey{Scope: scope, StatusURL: e.in.StatusURL})
 	}
 	e.put(t, before)
+	if e.in.Captured && t.request.Get(e.in.ID[:]) == nil {
+		t.put(t.request, e.in.ID[:], bytes.Clone(e.in.Request))
+	}
+	if e.replay != nil {
+		t.put(t.replay, e.in.ID[:], e.replay)
+	}
 	return nil
 }
 
@@ -155,6 +167,7 @@ type entry struct {
 	latest []byte
 	events [][]byte
 	job    []byte // the key that shall lead to the intent from now on; nil for no change
+	replay []byte // nil for no change
 }
 
 func encodeEntry(in *intent.Intent, after int64, events []intent.Event) (*entry, error) {
@@ -202,7 +215,7 @@ func (e *entry) stored(t *txn) bool {
 }
 
 func (e *entry) size() int {
-	size := headSize + len(e.latest)
+	size := headSize + len(e.latest) + len(e.replay) + len(e.in.Request)
 	for _, event := range e.events {
 		size += len(event)
 	}

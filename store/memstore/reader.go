@@ -58,6 +58,25 @@ func (s *Store) visible(id intent.ID) (*record, error) {
 	return r, nil
 }
 
+// ByKey is the method of [store.Reader].
+func (s *Store) ByKey(ctx context.Context, key string) (intent.Intent, store.Replay, error) {
+	if err := s.lock(ctx); err != nil {
+		return intent.Intent{}, store.Replay{}, err
+	}
+	defer s.mu.Unlock()
+	id, ok := s.keys[key]
+	if !ok {
+		return intent.Intent{}, store.Replay{}, store.ErrNotFound
+	}
+	r := s.records[id]
+	in, err := decode[intent.Intent](r.body)
+	if err != nil || r.replay == nil {
+		return in, store.Replay{}, err
+	}
+	replay, err := decode[store.Replay](r.replay)
+	return in, replay, err
+}
+
 // ByJob is the method of [store.Reader].
 func (s *Store) ByJob(ctx context.Context, key store.JobKey) (intent.ID, error) {
 	if err := s.lock(ctx); err != nil {

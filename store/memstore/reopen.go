@@ -1,11 +1,6 @@
 package memstore
 
-import (
-	"maps"
-
-	"github.com/caddy-intents/caddy-intents/intent"
-	"github.com/caddy-intents/caddy-intents/store"
-)
+import "maps"
 
 // Reopen closes s and returns a store with the same content that nobody holds:
 // what a durable store is after its process was killed. Tests restart with it what
@@ -14,12 +9,13 @@ func (s *Store) Reopen() *Store {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	next := &Store{records: make(map[intent.ID]*record, len(s.records)), jobs: make(map[store.JobKey]intent.ID)}
+	next := New()
 	for id, r := range s.records {
 		copied := *r
 		copied.held = false
 		next.records[id] = &copied
 	}
 	maps.Copy(next.jobs, s.jobs)
+	maps.Copy(next.keys, s.keys)
 	return next
 }

@@ -29,6 +29,7 @@ type Store struct {
 	closed  bool
 	records map[intent.ID]*record
 	jobs    map[store.JobKey]intent.ID
+	keys    map[string]intent.ID // by idempotency key
 }
 
 var _ store.Store = (*Store)(nil)
@@ -42,13 +43,19 @@ type record struct {
 	ended   bool
 	expires time.Time
 	job     store.JobKey // zero until delivered
+	key     string       // idempotency key
+	replay  []byte       // the store.Replay
 }
 
 func (r *record) seq() int64 { return int64(len(r.events)) }
 
 // New returns an empty store.
 func New() *Store {
-	return &Store{records: make(map[intent.ID]*record), jobs: make(map[store.JobKey]intent.ID)}
+	return &Store{
+		records: make(map[intent.ID]*record),
+		jobs:    make(map[store.JobKey]intent.ID),
+		keys:    make(map[string]intent.ID),
+	}
 }
 
 // Close is the method of [store.Store].
@@ -82,6 +89,9 @@ func (s *Store) remove(id intent.ID, r *record) {
 	delete(s.records, id)
 	if s.jobs[r.job] == id {
 		delete(s.jobs, r.job)
+	}
+	if r.key != "" {
+		delete(s.keys, r.key)
 	}
 }
 

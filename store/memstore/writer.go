@@ -2,6 +2,8 @@ package memstore
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/store"
@@ -58,10 +60,13 @@ func (s *Store) add(ctx context.Context, in *intent.Intent, body []byte, events 
 		return store.Held{}, err
 	}
 	defer s.mu.Unlock()
-	if s.records[in.ID] != nil || !mayBe() {
+	if _, taken := s.keys[in.Key]; taken || s.records[in.ID] != nil || !mayBe() {
 		return store.Held{}, store.ErrExists
 	}
-	r := &record{epoch: 1, held: true}
+	r := &record{epoch: 1, held: true, key: in.Key}
+	if in.Key != "" {
+		s.keys[in.Key] = in.ID
+	}
 	s.records[in.ID] = r
 	s.set(r, in, body, events)
 	return r.grant(in.ID)
@@ -96,7 +101,11 @@ func (s *Store) change(ctx context.Context, c *store.Change) (changed bool, err 
 	if err != nil {
 		return false, err
 	}
-	c.Intent.Origin = before.Origin
+	origin := before.Origin
+	if c.Intent.Captured && !origin.Captured {
+		origin.Request, origin.Captured = c.Intent.Request, true
+	}
+	c.Intent.Origin = origin
 	body, events, err := encode(&c.Intent, c.Events)
 	if err != nil {
 		return false, err
@@ -109,6 +118,11 @@ func (s *Store) change(ctx context.Context, c *store.Change) (changed bool, err 
 	}
 	if r.seq() != c.After {
 		return false, store.ErrConflict
+	}
+	if c.Replay != nil {
+		if r.replay, err = json.Marshal(c.Replay); err != nil {
+			return false, fmt.Errorf("encoding the replay of %s: %w", c.Intent.ID, err)
+		}
 	}
 	s.set(r, &c.Intent, body, events)
 	return true, nil

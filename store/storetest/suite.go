@@ -21,6 +21,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 	}{
 		{"create", createTests},
 		{"reserve", reserveTests},
+		{"key", keyTests},
 		{"append", appendTests},
 		{"hold", holdTests},
 		{"events", eventsTests},
