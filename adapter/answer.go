@@ -27,7 +27,9 @@ type view struct {
 	params   map[string]string
 	asked    []byte // the body of the submit
 	captured bool   // asked is known
+	final    bool   // whatever it says, it is a final status answer
 
+	element bool // it is a part of an answer: body is given, and Body made of it
 	decoded bool
 	kind    bodyKind
 	body    any
@@ -74,7 +76,7 @@ func (v *view) resolve(name string) (any, bool) {
 		return v.body, v.decode().structured()
 	case varText:
 		if v.text == "" {
-			v.text = string(bytes.ToValidUTF8(v.Body, []byte("\uFFFD")))
+			v.text = string(bytes.ToValidUTF8(v.raw(), []byte("\uFFFD")))
 		}
 		return v.text, true
 	case varParams:
@@ -83,6 +85,14 @@ func (v *view) resolve(name string) (any, bool) {
 		return v.requestValue()
 	}
 	return nil, false
+}
+
+// raw is the body as it came, or as it would have.
+func (v *view) raw() []byte {
+	if v.element && v.Body == nil {
+		v.Body = encodeJSON(v.body)
+	}
+	return v.Body
 }
 
 // decode reads the body by what it is: backends serve JSON as text/plain, and XML

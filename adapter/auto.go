@@ -87,7 +87,7 @@ func (r *stateReader) autoState(v *view) verdict {
 	v.decode()
 	if word, ok := v.body.(string); ok {
 		if status, ok := r.meaning(word); ok {
-			return verdict{status: status, settled: true}
+			return verdict{status: status, word: word, settled: true}
 		}
 	}
 	o, ok := top(v)
@@ -149,7 +149,7 @@ func (r *stateReader) pick(words []found) (verdict, found) {
 		case !known && !said.settled && said.unknown == "":
 			said.unknown, at = unknownWord(word.value), word
 		case known && (!said.settled || status == intent.InProgress):
-			said, at = verdict{status: status, settled: true}, word
+			said, at = verdict{status: status, word: word.value, settled: true}, word
 		}
 	}
 	return said, at

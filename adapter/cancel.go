@@ -1,7 +1,9 @@
 package adapter
 
 import (
+	"cmp"
 	"net/http"
+	"slices"
 
 	"github.com/caddy-intents/caddy-intents/intent"
 )
@@ -23,25 +25,74 @@ func (o CancelOutcome) String() string {
 // CancelRequest is the request that cancels the intent's job. It answers false if
 // the job API has none.
 func (j *Job) CancelRequest(in *intent.Intent) (Request, bool, error) {
-	if j.cancel == nil {
+	s := j.stageOf(in)
+	if s.job.cancel == nil {
 		return Request{}, false, nil
 	}
-	r, err := j.cancel.request("cancel", in, in.StatusURL)
+	r, err := s.job.cancel.request("cancel", s.in, s.job.hosts, s.url())
 	return r, err == nil, err
 }
 
-// ReadCancel reads the answer to a cancel. That a job is over is said with 404 or
-// 410 by APIs that forget it, with 400, 405 or 409 by those that do not.
-func (j *Job) ReadCancel(a Answer) CancelOutcome {
+// ReadCancel reads the answer to the cancel of an intent's job. That a job is over is
+// said with 404 or 410 by APIs that forget it, with 400, 405 or 409 by those that do
+// not. The codes that an operator has written go first.
+func (j *Job) ReadCancel(in *intent.Intent, a Answer) CancelOutcome {
+	s := j.stageOf(in)
+	if s.job.cancel == nil {
+		return readCancel(a.Code)
+	}
+	return s.job.cancel.outcome(a.Code)
+}
+
+func (e *endpoint) outcome(code int) CancelOutcome {
+	usual := readCancel(code)
 	switch {
-	case a.Code >= 200 && a.Code < 300, a.Code == http.StatusSeeOther:
+	case slices.Contains(e.accept, code):
 		return CancelAccepted
-	case a.Code == http.StatusTooManyRequests, a.Code >= 500 && a.Code != http.StatusNotImplemented:
+	case slices.Contains(e.over, code):
+		return CancelOver
+	case usual == CancelAccepted && e.accept != nil, usual == CancelOver && e.over != nil:
+		return CancelRefused
+	}
+	return usual
+}
+
+func readCancel(code int) CancelOutcome {
+	switch {
+	case code >= 200 && code < 300, code == http.StatusSeeOther:
+		return CancelAccepted
+	case code == http.StatusTooManyRequests, code >= 500 && code != http.StatusNotImplemented:
 		return CancelUnavailable
 	}
-	switch a.Code {
+	switch code {
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusConflict, http.StatusGone:
 		return CancelOver
 	}
 	return CancelRefused
+}
+
+// MatchCancel reports whether a client's own request is the cancel of one of these
+// jobs, and which: by its status URL. The path is the escaped one. A cancel that is
+// one by its body alone cannot be told from other requests, nor can that of a second
+// hop be traced to its job: those are not matched.
+func (j *Job) MatchCancel(method, escapedPath, query string) (statusURL string, ok bool) {
+	if j.cancel == nil || j.cancel.body != nil || method != j.cancel.method {
+		return "", false
+	}
+	target := cmp.Or(j.cancel.target, j.status.target)
+	if target == nil { // the backend names the status URL, and the cancel goes there
+		if query != "" {
+			escapedPath += "?" + query
+		}
+		return escapedPath, true
+	}
+	if target.whole || j.status.target == nil {
+		return "", false
+	}
+	values, ok := target.match(escapedPath, query)
+	if !ok {
+		return "", false
+	}
+	statusURL, err := j.status.target.expandTarget(values)
+	return statusURL, err == nil
 }

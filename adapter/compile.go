@@ -2,10 +2,13 @@ package adapter
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -19,10 +22,15 @@ type Job struct {
 	match pattern
 	hosts hosts
 
+	refused   *expr
+	final     *expr
+	params    []param
 	jobID     *expr
 	statusURL *expr
+	nextURL   *expr
 	status    endpoint
 	cancel    *endpoint
+	then      *hop
 
 	state    stateReader
 	progress progressReader
@@ -30,14 +38,18 @@ type Job struct {
 	result   resultReader
 	failure  *expr
 
+	batch    *batch    // nil if jobs are asked for one by one
+	longPoll *longPoll // nil if the backend does not wait
+
 	readsBody    bool // some expression about a status answer uses its body
 	readsRequest bool
+	mark         string // of the spec, to tell whether it has changed
 }
 
 // Compile checks a Spec and makes it usable. Its errors are of type *SpecError.
 func Compile(s Spec, o Options) (*Job, error) {
-	c := compiler{spec: s, job: &Job{}}
-	for _, step := range []func() error{c.submit, c.endpoints, c.identity, c.state, c.progress, c.texts, c.result} {
+	c := compiler{spec: s, job: &Job{mark: markOf(s)}}
+	for _, step := range []func() error{c.submit, c.parameters, c.endpoints, c.identity, c.state, c.progress, c.texts, c.result, c.then, c.batch, c.wait} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -45,6 +57,9 @@ func Compile(s Spec, o Options) (*Job, error) {
 	var err error
 	if c.job.hosts, err = compileHosts(o); err != nil {
 		return nil, err
+	}
+	if c.job.then != nil {
+		c.job.then.job.hosts = c.job.hosts
 	}
 	return c.job, nil
 }
@@ -54,6 +69,14 @@ func Compile(s Spec, o Options) (*Job, error) {
 type compiler struct {
 	spec Spec
 	job  *Job
+	told []string // names of params that come from answers, not from the path
+}
+
+// markOf tells one spec from another.
+func markOf(s Spec) string {
+	sum := fnv.New32a()
+	_ = json.NewEncoder(sum).Encode(s) // texts, lists and maps of them; a hash takes everything
+	return strconv.FormatUint(uint64(sum.Sum32()), 36)
 }
 
 // MatchSubmit reports whether a request starts a job of this kind, and the values
@@ -87,7 +110,22 @@ func (c *compiler) submit() error {
 		return &SpecError{Field: "submit", Err: err}
 	}
 	c.job.route, c.job.match = route, match
-	return nil
+	if c.job.refused, err = c.submitCondition("submit refused when", route.RefusedWhen); err != nil {
+		return err
+	}
+	c.job.final, err = c.submitCondition("submit final when", route.FinalWhen)
+	return err
+}
+
+func (c *compiler) submitCondition(field, src string) (*expr, error) {
+	if src == "" {
+		return nil, nil
+	}
+	e, err := compileCondition(field, src)
+	if err != nil {
+		return nil, err
+	}
+	return e, c.note(field, e)
 }
 
 // An endpoint is a compiled Endpoint. Its target is nil if the URL comes from
@@ -96,6 +134,9 @@ type endpoint struct {
 	method string
 	target *template
 	header []headerLine
+	body   *template
+	accept []int
+	over   []int
 }
 
 type headerLine struct {
@@ -108,29 +149,41 @@ func (c *compiler) endpoints() error {
 	if err != nil {
 		return err
 	}
-	if err := needsJobID("status", status.target); err != nil && c.spec.StatusURL == "" {
+	if err := c.needsJobID("status", status); err != nil && c.spec.StatusURL == "" {
 		return err
 	}
 	c.job.status = *status
+	return c.cancel()
+}
+
+func (c *compiler) cancel() (err error) {
 	if c.spec.Cancel == nil {
 		return nil
 	}
 	if c.job.cancel, err = c.endpoint("cancel", c.spec.Cancel, http.MethodDelete); err != nil {
 		return err
 	}
-	return needsJobID("cancel", c.job.cancel.target)
+	return c.needsJobID("cancel", c.job.cancel)
 }
 
-// needsJobID refuses a target that is the same for every job.
-func needsJobID(field string, t *template) error {
-	if t == nil || slices.Contains(t.captures(), jobIDCapture) {
+// needsJobID refuses a request that is the same for every job. What tells jobs apart
+// is the id, or something else that their own answers told.
+func (c *compiler) needsJobID(field string, e *endpoint) error {
+	t := e.target
+	tells := func(name string) bool {
+		return name == jobIDCapture || slices.Contains(c.told, strings.TrimPrefix(name, paramsPrefix))
+	}
+	if t == nil || slices.ContainsFunc(t.captures(), tells) || slices.ContainsFunc(e.body.captures(), tells) {
 		return nil
 	}
 	return specErr(field, "%q does not contain {job_id}, so it would be the same for every job: write it where the id goes", t.src)
 }
 
 func (c *compiler) endpoint(field string, e *Endpoint, method string) (*endpoint, error) {
-	compiled := endpoint{method: cmp.Or(e.Method, method)}
+	if e.Body != "" {
+		method = http.MethodPost
+	}
+	compiled := endpoint{method: cmp.Or(e.Method, method), accept: e.Accept, over: e.Over}
 	if err := checkMethod(field, compiled.method); err != nil {
 		return nil, err
 	}
@@ -144,6 +197,9 @@ func (c *compiler) endpoint(field string, e *Endpoint, method string) (*endpoint
 		}
 		compiled.target = target
 	}
+	if err := checkCodes(field, e); err != nil {
+		return nil, err
+	}
 	for _, name := range slices.Sorted(maps.Keys(e.Header)) {
 		for _, value := range e.Header[name] {
 			line, err := c.headerLine(field, name, value)
@@ -153,7 +209,55 @@ func (c *compiler) endpoint(field string, e *Endpoint, method string) (*endpoint
 			compiled.header = append(compiled.header, line)
 		}
 	}
-	return &compiled, nil
+	return &compiled, c.body(field, e, &compiled)
+}
+
+// checkCodes checks what only a cancel has.
+func checkCodes(field string, e *Endpoint) error {
+	for _, list := range []struct {
+		word  string
+		codes []int
+	}{{"accept", e.Accept}, {"over", e.Over}} {
+		for _, code := range list.codes {
+			switch {
+			case !strings.HasSuffix(field, "cancel"):
+				return specErr(field+" "+list.word, "is for cancel alone: leave it out")
+			case code < 200 || code > 599:
+				return specErr(field+" "+list.word, "%d is not the code of an answer: write one from 200 to 599", code)
+			case list.word == "over" && slices.Contains(e.Accept, code):
+				return specErr(field+" over", "%d is in accept already: a code has one meaning", code)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *compiler) body(field string, e *Endpoint, compiled *endpoint) error {
+	if e.Body == "" {
+		return nil
+	}
+	field += " body"
+	media := mediaTypeOf(e.Header)
+	body, err := parseBody(e.Body, media)
+	if err != nil {
+		return &SpecError{Field: field, Err: err}
+	}
+	compiled.body = body
+	if media == "" {
+		compiled.header = append(compiled.header, headerLine{name: "Content-Type", value: parseHeaderValue(jsonType)})
+	}
+	return c.checkCaptures(field, body)
+}
+
+// mediaTypeOf is the Content-Type that an operator wrote, without parameters.
+func mediaTypeOf(header http.Header) string {
+	for name, values := range header {
+		if strings.EqualFold(name, "Content-Type") && len(values) > 0 {
+			media, _, _ := strings.Cut(values[0], ";")
+			return strings.ToLower(strings.TrimSpace(media))
+		}
+	}
+	return ""
 }
 
 func (c *compiler) headerLine(of, name, value string) (headerLine, error) {
@@ -191,14 +295,21 @@ func caddyPlaceholder(value string) string {
 }
 
 func (c *compiler) checkCaptures(field string, t *template) error {
-	known := c.job.match.params()
 	for _, name := range t.captures() {
 		param, isParam := strings.CutPrefix(name, paramsPrefix)
-		if isParam && !slices.Contains(known, param) {
-			return specErr(field, "{%s} is not captured: write {params.%s} for a segment of submit %s", name, param, c.job.route.Path)
+		if isParam && !c.captures(param) {
+			return specErr(field, "{%s} is not captured: write {params.%s} for a segment of submit %s, or param %s <expression>", name, param, c.job.route.Path, param)
+		}
+		if t.whole && !slices.Contains(c.told, param) {
+			return specErr(field, "%q is a part of the path, not a URL: write the path around it", t.src)
 		}
 	}
 	return nil
+}
+
+// captures reports whether there is a parameter of that name.
+func (c *compiler) captures(param string) bool {
+	return slices.Contains(c.job.match.params(), param) || slices.Contains(c.told, param)
 }
 
 func checkMethod(field, method string) error {
@@ -220,7 +331,10 @@ func (c *compiler) identity() (err error) {
 	if c.job.jobID, err = c.submitExpr("job_id", c.spec.JobID); err != nil {
 		return err
 	}
-	c.job.statusURL, err = c.submitExpr("status_url", c.spec.StatusURL)
+	if c.job.statusURL, err = c.submitExpr("status_url", c.spec.StatusURL); err != nil {
+		return err
+	}
+	c.job.nextURL, err = c.statusExpr("next_url", c.spec.NextURL)
 	return err
 }
 
@@ -252,8 +366,8 @@ func (c *compiler) note(field string, e *expr) error {
 		return nil
 	}
 	name := fmt.Sprint(e.path.steps[0])
-	if !slices.Contains(c.job.match.params(), name) {
-		return specErr(field, "%q: there is no such parameter: write {params.<name>} for a segment of submit %s", e.src, c.job.route.Path)
+	if !c.captures(name) {
+		return specErr(field, "%q: there is no such parameter: write {params.<name>} for a segment of submit %s, or param %s <expression>", e.src, c.job.route.Path, name)
 	}
 	return nil
 }
@@ -285,6 +399,14 @@ func StatusNames() []string {
 		names = append(names, s.name)
 	}
 	return names
+}
+
+// ruleOutcomes are the words of rules for answers that tell no state.
+var ruleOutcomes = map[string]Outcome{"retry": Unavailable, "gone": Gone}
+
+// RuleNames lists what a rule can say: a status, or that the answer tells none.
+func RuleNames() []string {
+	return append(StatusNames(), slices.Sorted(maps.Keys(ruleOutcomes))...)
 }
 
 func statusNamed(field, name string) (intent.Status, error) {

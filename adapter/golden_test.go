@@ -80,7 +80,9 @@ func runCase(t *testing.T, a *txtar.Archive) string {
 		case "fetched":
 			p.fetched(string(f.Data))
 		case "canceled":
-			fmt.Fprintln(&p.out, f.Name, job.ReadCancel(parseAnswer(t, string(f.Data))))
+			fmt.Fprintln(&p.out, f.Name, job.ReadCancel(&p.in, parseAnswer(t, string(f.Data))))
+		case "cancels":
+			p.cancels(string(f.Data))
 		}
 	}
 	return p.out.String()
@@ -109,23 +111,33 @@ func (p *player) submit(exchange string) {
 		fmt.Fprintf(&p.out, "submit    %v\n", err)
 		p.say("keys", strings.Join(none.Keys, " "))
 		p.say("refused", none.Refused)
+		if none.Denied {
+			p.say("denied", "by the backend")
+		}
 		return
 	}
 	p.in = intent.Intent{Delivery: read.Delivery, Polling: intent.Polling{Memory: read.Memory}}
 	p.in.Host, p.in.Scheme, p.in.Request, p.in.Captured = s.Host, s.Scheme, s.Body, s.Body != nil
 	p.said(read)
-	p.requests()
+	if read.Reading == nil || !read.Reading.Status.Terminal() {
+		p.requests()
+	}
 }
 
 func (p *player) poll(name, answer string) {
 	read := p.job.ReadPoll(&p.in, parseAnswer(p.t, answer))
 	fmt.Fprintln(&p.out, name+"   ", pollText(read))
+	p.say("refused", read.Refused)
+	moved := p.moved(read)
 	p.in.Memory, p.last = read.Memory, read.Reading
+	if moved {
+		p.requests()
+	}
 	if read.Fetch != nil {
 		p.say("fetch", requestText(*read.Fetch))
 	}
 }
 
 func (p *player) fetched(answer string) {
-	p.say("fetched", readingText(p.job.ReadFetched(p.last, parseAnswer(p.t, answer))))
+	p.say("fetched", readingText(p.job.ReadFetched(&p.in, p.last, parseAnswer(p.t, answer))))
 }

@@ -130,11 +130,38 @@ func (p *player) requests() {
 	}
 }
 
+// moved tells whether the polls to come are other requests than before.
+func (p *player) moved(read adapter.PollReading) bool {
+	before, err := p.job.PollRequest(&p.in)
+	require.NoError(p.t, err)
+	in := p.in
+	in.Memory = read.Memory
+	after, err := p.job.PollRequest(&in)
+	require.NoError(p.t, err)
+	return requestText(before) != requestText(after)
+}
+
+// cancels says of requests of clients whether they are the cancel of a job.
+func (p *player) cancels(requests string) {
+	for line := range strings.Lines(requests) {
+		method, target, _ := strings.Cut(strings.TrimSpace(line), " ")
+		path, query, _ := strings.Cut(target, "?")
+		if url, ok := p.job.MatchCancel(method, path, query); ok {
+			p.say("cancels", line[:len(line)-1]+" of "+url)
+		} else {
+			p.say("no cancel", strings.TrimSpace(line))
+		}
+	}
+}
+
 func requestText(r adapter.Request) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%s %s", r.Method, r.URL)
 	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
 		fmt.Fprintf(&text, " %s: %q", name, r.Header[name])
+	}
+	if len(r.Body) > 0 {
+		fmt.Fprintf(&text, " %s", r.Body)
 	}
 	return text.String()
 }
@@ -146,14 +173,11 @@ func pollText(p adapter.PollReading) string {
 	} else {
 		text += ": " + p.Reason
 	}
-	if p.Lost {
-		text += " lost"
-	}
 	if p.RetryAfter != 0 {
 		text += " retry=" + p.RetryAfter.String()
 	}
 	if p.Memory != "" {
-		text += fmt.Sprintf(" memory=%q", p.Memory)
+		text += " memory=" + p.Memory
 	}
 	return text
 }

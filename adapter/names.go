@@ -60,6 +60,16 @@ var commonWords = func() map[string]intent.Status {
 	return words
 }()
 
+// waitingWords say that nothing has happened to a job yet; some backends say the same
+// of a job that they do not know (Celery's PENDING).
+var waitingWords = ranked("pending", "queued", "waiting", "enqueued", "inqueue", "notstarted")
+
+// waits tells a word for a job that waits for its turn.
+func waits(word string) bool {
+	_, ok := waitingWords[squeeze(strings.TrimSpace(word))]
+	return ok
+}
+
 // envelopeWords can be about the request ("status": "success") as well as about
 // the job.
 var envelopeWords = []string{"success", "successful"}

@@ -91,6 +91,9 @@ func (p *Preset) Under(written json.RawMessage) (json.RawMessage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the job: %w", err)
 	}
+	if lines["state"] != nil && job["state"] == nil {
+		job["state"] = json.RawMessage(`{"expr":"auto"}`)
+	}
 	if err := merge(job, lines, mergedWords); err != nil {
 		return nil, err
 	}
@@ -120,8 +123,11 @@ var mergedWords = map[string]merger{
 	"status": mergeRequest,
 	"cancel": mergeRequest,
 	"state":  mergeState,
-	"poll":   func(lower, upper fields) error { return merge(lower, upper, nil) },
+	"poll":   mergeEach,
+	"params": mergeEach,
 }
+
+func mergeEach(lower, upper fields) error { return merge(lower, upper, nil) }
 
 // merge puts upper's values over lower's; those of some names by their merger.
 func merge(lower, upper fields, mergers map[string]merger) error {
@@ -151,6 +157,9 @@ func merge(lower, upper fields, mergers map[string]merger) error {
 
 // mergeRequest keeps method and target together, for they are one line.
 func mergeRequest(lower, upper fields) error {
+	if string(upper["path"]) == `""` { // a submit that was not written
+		delete(upper, "path")
+	}
 	for _, line := range []string{"method", "path", "target"} {
 		if upper[line] != nil {
 			delete(lower, "method")
@@ -159,9 +168,7 @@ func mergeRequest(lower, upper fields) error {
 			break
 		}
 	}
-	return merge(lower, upper, map[string]merger{
-		"header": func(lower, upper fields) error { return merge(lower, upper, nil) },
-	})
+	return merge(lower, upper, map[string]merger{"header": mergeEach})
 }
 
 // mergeState replaces a state, unless what was written has no expression: then its

@@ -2,6 +2,7 @@ package adapter
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -16,6 +17,7 @@ type resultReader struct {
 	value    *expr
 	fetch    *endpoint
 	fetchURL *expr
+	failed   *expr // over what was fetched
 }
 
 func (c *compiler) result() error {
@@ -29,7 +31,7 @@ func (c *compiler) result() error {
 			forms++
 		}
 	}
-	if forms != 1 || s.Expr != "" && s.Fetch != nil {
+	if forms != 1 || s.Expr != "" && (s.Fetch != nil || s.FailedWhen != "") {
 		return specErr("result", "has %d forms: write one of result <expression>, result fetch GET <path>, result fetch <expression>", forms)
 	}
 	r := &c.job.result
@@ -50,7 +52,10 @@ func (c *compiler) result() error {
 	if r.fetch, err = c.endpoint("result fetch", &fetch, http.MethodGet); err != nil {
 		return err
 	}
-	return needsJobID("result fetch", r.fetch.target)
+	if r.failed, err = c.submitCondition("result fetch failed when", s.FailedWhen); err != nil {
+		return err
+	}
+	return c.needsJobID("result fetch", r.fetch)
 }
 
 // readResult fills in the result of a completed reading, and gives the request
@@ -89,10 +94,10 @@ func (j *Job) resultFetch(in *intent.Intent, v *view, r *intent.Reading) (*Reque
 			r.ResultURL = told
 		}
 		if target, err = j.hosts.accept(told, originOf(in)); err != nil {
-			return nil, nil
+			return nil, nil // also if none was told
 		}
 	}
-	request, err := j.result.fetch.request("result fetch", in, target)
+	request, err := j.result.fetch.request("result fetch", in, j.hosts, target)
 	if err != nil {
 		return nil, nil
 	}
@@ -115,13 +120,21 @@ func isResultURL(s string) bool {
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
 }
 
-// ReadFetched puts a fetched result into r. A failed or unusable one leaves the
-// result's URL in its place.
-func (j *Job) ReadFetched(r intent.Reading, a Answer) intent.Reading {
+// ReadFetched puts a fetched result into r. One that the spec takes for a failure
+// makes r a failure. One that is a redirect is where it leads. Any other that failed
+// or cannot be used leaves the result's URL in its place.
+func (j *Job) ReadFetched(in *intent.Intent, r intent.Reading, a Answer) intent.Reading {
+	s := j.stageOf(in)
+	v := view{Answer: a, params: s.in.Params, asked: in.Request, captured: in.Captured}
+	if s.job.failedFetch(&v, &r) {
+		return r
+	}
+	if a.Code > 300 && a.Code < 400 {
+		r.ResultURL = cmp.Or(seeOther(s.in, &v), r.ResultURL)
+	}
 	if a.Code < 200 || a.Code > 299 || a.Cut {
 		return r
 	}
-	v := view{Answer: a}
 	if v.decode() == opaqueBody && !utf8.Valid(a.Body) {
 		return r
 	}
@@ -131,6 +144,19 @@ func (j *Job) ReadFetched(r intent.Reading, a Answer) intent.Reading {
 	return r
 }
 
+// failedFetch makes a failure of r if that is what was fetched.
+func (j *Job) failedFetch(v *view, r *intent.Reading) bool {
+	if failed, err := j.result.failed.holds(v); err != nil || !failed {
+		return false
+	}
+	reason, err := j.readError(v, intent.Failed)
+	if err != nil {
+		return false
+	}
+	r.Status, r.Result, r.ResultURL, r.Error = intent.Failed, nil, "", reason
+	return true
+}
+
 // wholeBody is a body as JSON: minified, or as a string if it is none. A part of a
 // body is no result.
 func wholeBody(v *view) json.RawMessage {
@@ -138,7 +164,7 @@ func wholeBody(v *view) json.RawMessage {
 	case kind == emptyBody || v.Cut:
 		return nil
 	case kind == jsonBody:
-		return compactJSON(trimBody(v.Body))
+		return compactJSON(trimBody(v.raw()))
 	}
 	return encodeJSON(string(bytes.ToValidUTF8(v.Body, []byte("\uFFFD"))))
 }

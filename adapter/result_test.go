@@ -14,7 +14,7 @@ func TestAFetchedResultThatCannotBeToldLeavesItsURL(t *testing.T) {
 	job := mustCompile(t, Spec{Submit: Route{Path: "/jobs"}})
 	done := intent.Reading{Status: intent.Completed, ResultURL: "/jobs/7/result"}
 	fits := `"` + strings.Repeat("x", intent.MaxResult-2) + `"`
-	read := job.ReadFetched(done, Answer{Code: http.StatusOK, Body: []byte(fits)})
+	read := job.ReadFetched(testIntent(), done, Answer{Code: http.StatusOK, Body: []byte(fits)})
 	require.Equal(t, fits, string(read.Result))
 	require.Empty(t, read.ResultURL)
 	for name, a := range map[string]Answer{
@@ -24,6 +24,6 @@ func TestAFetchedResultThatCannotBeToldLeavesItsURL(t *testing.T) {
 		"cut":           {Code: http.StatusOK, Body: []byte("1"), Cut: true},
 		"moved":         {Code: http.StatusFound, Body: []byte("{}")},
 	} {
-		require.Equal(t, done, job.ReadFetched(done, a), name)
+		require.Equal(t, done, job.ReadFetched(testIntent(), done, a), name)
 	}
 }

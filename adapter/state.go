@@ -17,16 +17,21 @@ type stateReader struct {
 	auto  bool                     // look for the word in the usual places
 }
 
+// A rule gives a status, or an outcome for an answer that tells none.
 type rule struct {
-	status intent.Status
-	when   *expr
+	status  intent.Status
+	outcome Outcome
+	when    *expr
 }
 
 // A verdict is what an answer says about a job's state.
 type verdict struct {
 	status  intent.Status
-	unknown string // the word, if nobody knows it; status is IN_PROGRESS then
-	settled bool   // something in the answer said so
+	unknown string  // the word, if nobody knows it; status is IN_PROGRESS then
+	word    string  // the word that said so, if it was a word
+	settled bool    // something in the answer said so
+	ruled   bool    // a rule said so
+	outcome Outcome // of a rule: the answer tells no state
 }
 
 func (c *compiler) state() error {
@@ -69,7 +74,11 @@ func (c *compiler) state() error {
 }
 
 func (c *compiler) rule(field string, written Rule) (rule, error) {
-	status, err := statusNamed(field, written.Status)
+	outcome, told := ruleOutcomes[written.Status]
+	status, err := intent.Status(""), error(nil)
+	if !told {
+		status, err = statusNamed(field, written.Status)
+	}
 	if err != nil {
 		return rule{}, err
 	}
@@ -78,7 +87,7 @@ func (c *compiler) rule(field string, written Rule) (rule, error) {
 		return rule{}, err
 	}
 	c.job.readsBody = c.job.readsBody || when.uses(varBody)
-	return rule{status: status, when: when}, c.note(field, when)
+	return rule{status: status, outcome: outcome, when: when}, c.note(field, when)
 }
 
 func (c *compiler) words(written map[string][]string) error {
@@ -108,7 +117,7 @@ func (c *compiler) words(written map[string][]string) error {
 // canComplete refuses a state by which no job would ever be done.
 func (c *compiler) canComplete() error {
 	r := &c.job.state
-	if r.auto || r.word != nil && r.words == nil {
+	if c.spec.Then != nil || r.auto || r.word != nil && r.words == nil {
 		return nil
 	}
 	for _, status := range r.words {
@@ -133,7 +142,7 @@ func (r *stateReader) firstRule(v *view) (verdict, error) {
 			return verdict{}, err
 		}
 		if holds {
-			return verdict{status: rule.status, settled: true}, nil
+			return verdict{status: rule.status, outcome: rule.outcome, settled: true, ruled: true}, nil
 		}
 	}
 	return verdict{}, nil
@@ -149,7 +158,7 @@ func (r *stateReader) read(v *view) (verdict, error) {
 		return verdict{status: intent.InProgress}, err
 	}
 	if status, ok := r.meaning(word); ok {
-		return verdict{status: status, settled: true}, nil
+		return verdict{status: status, word: word, settled: true}, nil
 	}
 	return verdict{status: intent.InProgress, unknown: unknownWord(word)}, nil
 }

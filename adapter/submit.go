@@ -25,7 +25,7 @@ type Submitted struct {
 // A SubmitReading is what the answer to a submit said.
 type SubmitReading struct {
 	Delivery   intent.Delivery
-	Reading    *intent.Reading // if the answer says that the job waits or runs; how it ended is for a poll to say
+	Reading    *intent.Reading // if the answer says that the job waits or runs; how it ended only if `final when` holds
 	RetryAfter time.Duration   // 0 if not told; else within MinRetryAfter and MaxRetryAfter
 	Memory     string          // to be kept as Intent.Memory
 	Pin        []string        // config lines that write down what auto inferred; nil if it inferred nothing
@@ -39,6 +39,7 @@ type NoJobError struct {
 	Why     string
 	Keys    []string // names of the fields that the answer has at its top
 	Refused string   // the URL of the backend that was refused, fit for a log
+	Denied  bool     // `refused when` holds: nothing is missing in the spec
 }
 
 func (e *NoJobError) Error() string {
@@ -50,29 +51,90 @@ func (j *Job) ReadSubmit(s Submitted, a Answer) (SubmitReading, error) {
 	v := &view{Answer: a, params: s.Params, asked: s.Body, captured: s.Body != nil}
 	r := submission{job: j, view: v, from: origin{host: s.Host, scheme: s.Scheme, path: s.Path}}
 	if !j.MayNameJob(a) {
-		return SubmitReading{}, r.none("the code is not one of 200, 201, 202, 203")
+		return SubmitReading{}, r.none("the code is not that of a job")
 	}
-	r.out.Delivery.Params = s.Params
-	r.out.RetryAfter = a.retryAfter()
-	if err := r.readIdentity(); err != nil {
+	if err := r.readRefusal(); err != nil {
 		return SubmitReading{}, err
 	}
-	if err := r.readStatusURL(); err != nil {
+	r.out.RetryAfter = a.retryAfter()
+	err := r.readParams(s.Params)
+	for _, step := range []func() error{r.readIdentity, r.readStatusURL} {
+		if err == nil {
+			err = step()
+		}
+	}
+	if r.readFinal() {
+		return r.out, nil
+	}
+	if err != nil {
 		return SubmitReading{}, err
 	}
 	r.readState()
 	return r.out, nil
 }
 
+// readRefusal ends the reading of an answer that is a refusal. One that costs too
+// much to tell is none: there may be a job.
+func (r *submission) readRefusal() error {
+	if refused, _ := r.job.refused.holds(r.view); refused {
+		none := r.none("refused when " + r.job.refused.src)
+		none.Denied = true
+		return none
+	}
+	return nil
+}
+
+func (r *submission) readParams(path map[string]string) error {
+	params, err := capture(r.job.params, r.view, path)
+	if err != nil {
+		return r.none(err.Error())
+	}
+	r.out.Delivery.Params, r.view.params = params, params
+	return nil
+}
+
+// readFinal reads an answer that is the final status answer already as one. It needs
+// neither an id nor a status URL: nobody is going to ask.
+func (r *submission) readFinal() bool {
+	if final, err := r.job.final.holds(r.view); err != nil || !final {
+		return false
+	}
+	in := &intent.Intent{Delivery: r.out.Delivery}
+	in.Host, in.Scheme = r.from.host, r.from.scheme
+	if in.StatusURL == "" {
+		in.StatusURL = r.from.path // what a relative URL in the answer is relative to
+	}
+	m := memory{Done: true}
+	r.view.final = true
+	p := PollReading{}
+	said, err := r.job.pollVerdict(in, r.view, &m, &p)
+	if err == nil && p.Outcome == 0 {
+		err = r.job.report(in, r.view, said, &p)
+	}
+	if err != nil || p.Outcome != Readable || !p.Reading.Status.Terminal() {
+		return false
+	}
+	r.out.Reading, r.out.Pin, r.out.Memory = &p.Reading, nil, ""
+	return true
+}
+
 // MayNameJob tells from the head of an answer to a submit whether its body has to
-// be read: any other answer names no job. A 303 is how UWS answers a submit; where
-// the id is an expression, the code has to be one of the usual ones.
+// be read: any other answer names no job. A 303 is how UWS answers a submit; a 204 or
+// a redirect can be a job's where an operator wrote an expression for the id that
+// needs no body.
 func (j *Job) MayNameJob(a Answer) bool {
+	bodiless := j.jobID != nil && !j.jobID.uses(varBody) && !j.jobID.uses(varText)
 	switch a.Code {
 	case http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNonAuthoritativeInfo:
 		return true
+	case http.StatusNoContent:
+		return bodiless || j.final != nil
+	case http.StatusFound:
+		return bodiless && j.jobID.uses(varHeaders)
+	case http.StatusSeeOther:
+		return a.Header.Get("Location") != "" && (j.jobID == nil || bodiless)
 	}
-	return a.Code == http.StatusSeeOther && j.jobID == nil && a.Header.Get("Location") != ""
+	return false
 }
 
 // A submission is the reading of one answer to a submit, under way.
@@ -203,7 +265,7 @@ func (r *submission) toldStatusURL() (bool, error) {
 func (r *submission) settle(target string, fromHeader bool) {
 	r.out.Delivery.StatusURL = target
 	if fromHeader && (r.view.Code == http.StatusAccepted || r.view.Code == http.StatusSeeOther) {
-		r.out.Memory = remembered
+		r.out.Memory = memory{Done: true}.text()
 	}
 }
 

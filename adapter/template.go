@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 type template struct {
 	src   string
 	parts []part
+	whole bool // a URL that the backend gave, and nothing else
 }
 
 // A part is a literal, or a placeholder if capture is set. escape fits the value
@@ -21,6 +23,7 @@ type part struct {
 	literal string
 	capture string // "job_id", or the name after "params."
 	escape  func(string) string
+	number  bool // nothing but a number can stand here
 }
 
 const (
@@ -34,8 +37,13 @@ const (
 	maxURL = 8 << 10
 )
 
-// parseTarget reads the template of a path and query.
+// parseTarget reads the template of a path and query, or of a whole URL.
 func parseTarget(src string) (*template, error) {
+	if name, ok := strings.CutPrefix(src, "{"); ok {
+		if capture, ok := captureName(strings.TrimSuffix(name, "}")); ok && capture != jobIDCapture && strings.HasSuffix(src, "}") {
+			return &template{src: src, parts: []part{{capture: capture, escape: same}}, whole: true}, nil
+		}
+	}
 	if err := checkTarget(src); err != nil {
 		return nil, err
 	}
@@ -76,33 +84,87 @@ func checkTarget(src string) error {
 	return nil
 }
 
-// parseHeaderValue reads the template of a header. Other braces stay as they are:
-// a token may have some.
+// parseHeaderValue reads the template of a header.
 func parseHeaderValue(src string) *template {
 	t := &template{src: src}
-	rest := src
-	for {
-		open := strings.IndexByte(rest, '{')
-		if open < 0 {
-			break
-		}
-		end := strings.IndexByte(rest[open:], '}')
-		if end < 0 {
-			break
-		}
-		name := rest[open+1 : open+end]
-		if capture, ok := captureName(name); ok {
-			t.parts = append(t.parts, part{literal: rest[:open]}, part{capture: capture, escape: same})
-		} else {
-			t.parts = append(t.parts, part{literal: rest[:open+end+1]})
-		}
-		rest = rest[open+end+1:]
-	}
-	t.parts = append(t.parts, part{literal: rest})
+	t.parseText(func(string) part { return part{escape: same} })
 	return t
 }
 
 func same(s string) string { return s }
+
+// parseText finds the placeholders in a text. Other braces stay as they are: a token
+// may have some, and JSON has. Place gives what fits a value for what it follows.
+func (t *template) parseText(place func(before string) part) {
+	literal := 0 // where the one under way begins
+	for at := 0; at < len(t.src); at++ {
+		if t.src[at] != '{' {
+			continue
+		}
+		name, _, closed := strings.Cut(t.src[at+1:], "}")
+		capture, ok := captureName(name)
+		if !closed || !ok {
+			continue
+		}
+		filled := place(t.src[:at])
+		filled.capture = capture
+		t.parts = append(t.parts, part{literal: t.src[literal:at]}, filled)
+		at += len(name) + 1
+		literal = at + 1
+	}
+	t.parts = append(t.parts, part{literal: t.src[literal:]})
+}
+
+const (
+	jsonType = "application/json"
+	formType = "application/x-www-form-urlencoded"
+)
+
+// parseBody reads the template of a body. What a value needs to stand in it is known
+// for JSON and for forms.
+func parseBody(src, media string) (*template, error) {
+	t := &template{src: src}
+	switch {
+	case !utf8.ValidString(src):
+		return nil, fmt.Errorf("%q is not valid UTF-8", src)
+	case media == formType:
+		t.parseText(func(string) part { return part{escape: url.QueryEscape} })
+	case media == "" || media == jsonType || strings.HasSuffix(media, "+json"):
+		t.parseText(placeInJSON)
+	default:
+		if t.parseText(placeInJSON); len(t.captures()) > 0 {
+			return nil, fmt.Errorf("%q has placeholders, and how to escape them is known for JSON and forms, not for %s", src, media)
+		}
+	}
+	return t, nil
+}
+
+// placeInJSON fits a value for JSON: between quotes it is a part of that string, and
+// elsewhere it has to be a number.
+func placeInJSON(before string) part {
+	quoted := false
+	for i := 0; i < len(before); i++ {
+		switch {
+		case quoted && before[i] == '\\':
+			i++
+		case before[i] == '"':
+			quoted = !quoted
+		}
+	}
+	if !quoted {
+		return part{escape: same, number: true}
+	}
+	return part{escape: func(s string) string {
+		text := string(encodeJSON(s))
+		return text[1 : len(text)-1]
+	}}
+}
+
+func isNumber(s string) bool {
+	v, err := decodeJSON([]byte(s))
+	number, ok := v.(json.Number)
+	return err == nil && ok && number.String() == s
+}
 
 // parse adds the parts of src, which is a path or a query.
 func (t *template) parse(src string, escape, literal func(string) string) error {
@@ -159,6 +221,9 @@ func unknownPlaceholder(src, name string) error {
 
 // captures lists what the template needs.
 func (t *template) captures() []string {
+	if t == nil {
+		return nil
+	}
 	var names []string
 	for _, p := range t.parts {
 		if p.capture != "" {
@@ -194,6 +259,9 @@ func (t *template) expand(c captured) (string, error) {
 		if err := checkValue(value); err != nil {
 			return "", fmt.Errorf("{%s}: %w", p.capture, err)
 		}
+		if p.number && !isNumber(value) {
+			return "", fmt.Errorf("{%s}: is not a number, and stands outside of quotes", p.capture)
+		}
 		b.WriteString(p.escape(value))
 	}
 	return b.String(), nil
@@ -205,14 +273,79 @@ func (t *template) expandTarget(c captured) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return target, checkExpanded(target)
+}
+
+func checkExpanded(target string) error {
 	pathPart, _, _ := strings.Cut(target, "?")
 	if decoded, err := url.PathUnescape(pathPart); err != nil || climbs(decoded) {
-		return "", errDots
+		return errDots
 	}
 	if len(target) > maxURL {
-		return "", errLong
+		return errLong
 	}
-	return target, nil
+	return nil
+}
+
+// match is the way back: what a path and query that the template could have made
+// have in its places. Segments are compared unescaped, and what else is in the query
+// does not count.
+func (t *template) match(escapedPath, query string) (captured, bool) {
+	path, wanted, _ := strings.Cut(t.src, "?")
+	values := captured{params: make(map[string]string)}
+	patterns, segments := strings.Split(path, "/"), strings.Split(escapedPath, "/")
+	if len(patterns) != len(segments) {
+		return values, false
+	}
+	for i, pattern := range patterns {
+		if !values.find(pattern, segments[i], url.PathUnescape) {
+			return values, false
+		}
+	}
+	for pattern := range strings.SplitSeq(wanted, "&") {
+		found := pattern == ""
+		for given := range strings.SplitSeq(query, "&") {
+			found = found || values.find(pattern, given, url.QueryUnescape)
+		}
+		if !found {
+			return values, false
+		}
+	}
+	return values, true
+}
+
+// find reads the values of one segment or parameter: text before and after each
+// placeholder has to be there, and one value has to be the same wherever it stands.
+func (c *captured) find(pattern, escaped string, unescape func(string) (string, error)) bool {
+	text, err := unescape(escaped)
+	if err != nil {
+		return false
+	}
+	open := strings.IndexByte(pattern, '{')
+	if open < 0 {
+		literal, err := unescape(pattern)
+		return err == nil && literal == text
+	}
+	before, _ := unescape(pattern[:open])
+	name, after, _ := strings.Cut(pattern[open+1:], "}")
+	rest, ok := strings.CutPrefix(text, before)
+	if !ok || strings.Contains(after, "{") { // two values in one segment: where one ends is anybody's guess
+		return false
+	}
+	after, _ = unescape(after)
+	value, ok := strings.CutSuffix(rest, after)
+	if !ok || checkValue(value) != nil {
+		return false
+	}
+	if known := c.value(name); known != "" && known != value {
+		return false
+	}
+	if name == jobIDCapture {
+		c.jobID = value
+	} else {
+		c.params[strings.TrimPrefix(name, paramsPrefix)] = value
+	}
+	return true
 }
 
 var (

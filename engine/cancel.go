@@ -78,7 +78,7 @@ func (e *Engine) cancelSeized(ctx context.Context, h *held, c Cancellation) (int
 	case adapter.CancelOver.String():
 		return e.outcomeOf(ctx, h, job, in)
 	default:
-		return in, step{}, fmt.Errorf("%w: %s", ErrNotCanceled, said)
+		return in, e.storeCancel(ctx, h, intent.CancelSent), fmt.Errorf("%w: %s", ErrNotCanceled, said)
 	}
 }
 
@@ -106,7 +106,7 @@ func (e *Engine) askCancel(ctx context.Context, job *Job, in *intent.Intent, wit
 		}
 		var answer adapter.Answer
 		if answer, err = e.ask(ctx, job, in, q); err == nil {
-			return job.Adapter.ReadCancel(answer).String()
+			return job.Adapter.ReadCancel(in, answer).String()
 		}
 	}
 	e.log().Warn("canceling a job at the backend", "intent", in.ID, "job", in.Job, "err", err)

@@ -152,6 +152,8 @@ func (x *exchange) warnNoJob(err error) {
 	switch {
 	case !errors.As(err, &none):
 		x.engine.log().Warn("reading the answer to a submit", "job", job.Name, "err", err)
+	case none.Denied:
+		x.engine.log().Debug("the backend refused a submit in its answer", "job", job.Name, "code", x.code)
 	case none.Refused != "" && x.engine.told.first("refused", job.Scope, job.Name):
 		x.engine.log().Warn("the backend names a status URL elsewhere; there is no intent",
 			"job", job.Name, "url", none.Refused, "add", "allow_host <host>, or a status line")

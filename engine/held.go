@@ -20,6 +20,7 @@ type held struct {
 	last     outcome
 	busy     bool // a step is under way
 	waiting  bool // a poll is due and waits for its turn in its lane
+	canceled bool // a client has canceled the job while a step was under way, and that is not stored yet
 
 	polled   moment        // start of the last poll; never if there was none
 	floor    moment        // Retry-After: no poll before
@@ -35,6 +36,7 @@ const (
 	answered
 	unreadable
 	unavailable
+	missing
 )
 
 // hold makes the engine responsible for an intent and plans its next step.

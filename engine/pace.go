@@ -14,6 +14,7 @@ type Pace struct {
 	Jitter      float64       // part of the interval that is added at random, 0 to 1; not while somebody watches
 	Timeout     time.Duration // of one poll
 	GiveUp      time.Duration // how long answers may be unreadable
+	Grace       time.Duration // how long the backend may not know the job before it is called gone
 }
 
 // DefaultPace is what a job has that says nothing of polling.
@@ -25,6 +26,7 @@ var DefaultPace = Pace{
 	Jitter:      0.2,
 	Timeout:     10 * time.Second,
 	GiveUp:      10 * time.Minute,
+	Grace:       time.Minute,
 }
 
 // A moment is a point in time on the engine's own clock: nanoseconds since it was

@@ -17,6 +17,7 @@ type step struct {
 	started    moment
 	outcome    outcome
 	retryAfter time.Duration // the backend's wish; 0 for none
+	tookCancel bool          // what a client canceled meanwhile is stored
 	over       bool          // the intent has ended, or is not ours any more
 	again      time.Duration // the store did not take it: try again after this; 0 if it did
 }
@@ -58,6 +59,11 @@ func (e *Engine) settle(h *held, s step) {
 		e.queue.set(h, now)
 		return
 	}
+	if h.canceled {
+		h.canceled = !s.tookCancel
+		e.pollSoon(h)
+		return
+	}
 	e.plan(h, max(e.due(h, s, now), now))
 }
 
@@ -65,7 +71,7 @@ func (e *Engine) settle(h *held, s step) {
 // long as the backend does not answer, one that grows.
 func (e *Engine) due(h *held, s step, now moment) moment {
 	pace := s.job.Pace
-	if s.outcome == answered && h.watched > now {
+	if (s.outcome == answered || s.outcome == missing) && h.watched > now {
 		h.interval = pace.watched()
 		return s.started.add(h.interval)
 	}
@@ -119,12 +125,14 @@ func (e *Engine) read(ctx context.Context, h *held, s step, in *intent.Intent) (
 		return next, events, s
 	}
 	s.retryAfter = r.RetryAfter
+	e.warnRefused(in, r.Refused)
 	next := *in
 	next.Memory = r.Memory
+	s.tookCancel = e.takeCancel(h, &next)
 	switch r.Outcome {
 	case adapter.Readable:
 		s.outcome = answered
-		next.Unreadable = 0
+		next.Unreadable, next.Missing = 0, 0
 		if r.Fetch != nil {
 			r.Reading = e.fetchResult(ctx, s.job, in, *r.Fetch, r.Reading)
 		}
@@ -135,6 +143,10 @@ func (e *Engine) read(ctx context.Context, h *held, s step, in *intent.Intent) (
 		s.outcome = unavailable
 		e.log().Debug("backend is unavailable", "intent", in.ID, "job", in.Job, "code", answer.Code, "attempt", h.failures+1)
 		next, events := e.waitForBackend(h, next)
+		return next, events, s
+	case adapter.Missing, adapter.Gone:
+		s.outcome = missing
+		next, events := e.miss(h, s, next, r)
 		return next, events, s
 	default:
 		s.outcome = unreadable
@@ -170,7 +182,7 @@ func (e *Engine) fetchResult(ctx context.Context, job *Job, in *intent.Intent, q
 		e.log().Warn("fetching the result", "intent", in.ID, "job", in.Job, "err", err)
 		return r
 	}
-	return job.Adapter.ReadFetched(r, answer)
+	return job.Adapter.ReadFetched(in, r, answer)
 }
 
 // waitAfter is how many polls in a row may fail before observers are told that
@@ -185,15 +197,11 @@ func (e *Engine) waitForBackend(h *held, in intent.Intent) (intent.Intent, []int
 }
 
 func gaveUp(r adapter.PollReading, after time.Duration) *intent.Error {
-	failure := &intent.Error{
+	return &intent.Error{
 		Code:     intent.CodeUnreadable,
 		Message:  "the status could not be read for " + after.String() + "; the last answer: " + r.Reason,
 		Category: intent.ByProtocol,
 	}
-	if r.Lost {
-		failure.Code = intent.CodeJobLost
-	}
-	return failure
 }
 
 // append stores what a poll came to. The store may be away or full: then the
@@ -236,6 +244,14 @@ func (e *Engine) warnUnknown(in *intent.Intent, word string) {
 	e.log().Warn("the backend uses a state that the config does not map; it is taken for in_progress",
 		"job", in.Job, "intent", in.ID, "state", word,
 		"add", "state { completed|failed|canceled|in_progress "+word+" }")
+}
+
+// warnRefused tells once per job that the backend names a URL that is not asked.
+func (e *Engine) warnRefused(in *intent.Intent, url string) {
+	if url != "" && e.told.first("refused", in.Scope, in.Job) {
+		e.log().Warn("the backend names the URL of the next poll elsewhere; it is not used",
+			"job", in.Job, "intent", in.ID, "url", url, "add", "allow_host <host>")
+	}
 }
 
 func (e *Engine) reportEnd(in *intent.Intent) {

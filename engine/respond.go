@@ -37,7 +37,8 @@ func (x *exchange) respond(in *intent.Intent, cut bool) {
 		x.submission.Present(x.w, in)
 		return
 	case RespondMerge:
-		if merged, ok := merge(x.held, in.ID.String(), base+"/events/stream"); ok && !cut && mayChange(h) {
+		// A final answer is the result itself: it stays as it is.
+		if merged, ok := merge(x.held, in.ID.String(), base+"/events/stream"); ok && !cut && !in.Status.Terminal() && mayChange(h) {
 			x.held = merged
 			h.Set("Content-Length", strconv.Itoa(len(merged)))
 			for _, name := range []string{"Etag", "Digest", "Content-Digest", "Repr-Digest", "Content-Md5"} {

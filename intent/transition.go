@@ -30,10 +30,14 @@ func (in Intent) Deliver(d Delivery, now time.Time) (Intent, []Event) {
 // Apply records a reading. The first one makes the intent IN_PROGRESS even if the
 // job is over already; a reading that says nothing new makes no event; readings
 // after the end are ignored. Progress is never taken back: backends recount, and
-// a bar that jumps tells nobody anything.
+// a bar that jumps tells nobody anything. A job that fails after the backend took a
+// cancel was canceled: many backends have no other word for that.
 func (in Intent) Apply(r Reading, now time.Time) (Intent, []Event) {
 	if in.Status != Delivered && in.Status != InProgress {
 		return in, nil
+	}
+	if r.Status == Failed && in.Cancel == CancelTaken {
+		r.Status = Canceled
 	}
 	in.learn(r)
 	var log log
