@@ -31,7 +31,10 @@ type Engine struct {
 	wake    chan struct{}  // capacity 1: the heap has a new first entry; full means that the schedule will look anyway
 	deaf    func()         // ends listening to the store
 
+	answered func(intent.ID) // told of answers that are kept; nil for nobody
+
 	mu          sync.Mutex
+	answers     answers
 	generations []*Generation
 	queue       heap
 	holds       map[intent.ID]*held

@@ -19,6 +19,7 @@ type step struct {
 	retryAfter time.Duration // the backend's wish; 0 for none
 	tookCancel bool          // what a client canceled meanwhile is stored
 	over       bool          // the intent has ended, or is not ours any more
+	told       bool          // how it ended is the backend's word, and not ours
 	again      time.Duration // the store did not take it: try again after this; 0 if it did
 }
 
@@ -136,6 +137,7 @@ func (e *Engine) read(ctx context.Context, h *held, s step, in *intent.Intent) (
 		if r.Fetch != nil {
 			r.Reading = e.fetchResult(ctx, s.job, in, *r.Fetch, r.Reading)
 		}
+		s.told = r.Reading.Status.Terminal()
 		e.warnUnknown(in, r.Reading.UnknownState)
 		next, events := next.Apply(r.Reading, time.Now())
 		return next, events, s
@@ -167,11 +169,17 @@ func (e *Engine) askStatus(ctx context.Context, job *Job, in *intent.Intent) (ad
 	if err != nil {
 		return adapter.Answer{}, adapter.PollReading{}, err
 	}
+	if e.wantsBody(in.ID) {
+		q.Header.Del("If-None-Match")
+	}
+	asked := e.now()
 	answer, err := e.ask(ctx, job, in, q)
 	if err != nil {
 		return adapter.Answer{}, adapter.PollReading{}, err
 	}
-	return answer, job.Adapter.ReadPoll(in, answer), nil
+	r := job.Adapter.ReadPoll(in, answer)
+	e.keep(in, q, answer, r.Outcome, asked)
+	return answer, r, nil
 }
 
 // fetchResult asks for the result of a job that is done. What cannot be fetched
@@ -215,6 +223,7 @@ func (e *Engine) append(ctx context.Context, h *held, s step, after int64, next 
 		return e.storeFailed(h, s, err)
 	}
 	if next.Status.Terminal() {
+		e.ended(next.ID, s.told)
 		e.reportEnd(&next)
 		s.over = true
 	}

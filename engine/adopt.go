@@ -1,0 +1,64 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/caddy-intents/caddy-intents/adapter"
+	"github.com/caddy-intents/caddy-intents/intent"
+)
+
+// An Adoption is a job that nobody submitted here, as somebody found it who asked for
+// its status.
+type Adoption struct {
+	Job      *Job
+	Delivery intent.Delivery
+	Origin   intent.Origin // of who asked; scope, job and times are filled in
+	Instead  intent.ID     // the ended intent of another job by the same name, zero if there is none
+	Answer   adapter.Answer
+	Asked    time.Time
+}
+
+// Adopt stores an intent for a job and follows it from here on. There is one intent
+// for a job: who comes second is answered store.ErrExists.
+func (e *Engine) Adopt(ctx context.Context, a Adoption) (intent.Intent, error) {
+	now := time.Now()
+	in := intent.Intent{ID: intent.NewID(now, 0), Origin: a.Origin}
+	in.Scope, in.Job = a.Job.Scope, a.Job.Name
+	in.Created, in.Deadline = now, now.Add(a.Job.Deadline)
+	in, events := in.Begin(now)
+	in, more := in.Deliver(a.Delivery, now)
+	events = append(events, more...)
+	r := a.Job.readForeign(&in, a.Answer)
+	if r.Outcome != adapter.Readable {
+		return in, ErrUnreadable
+	}
+	if r.Fetch != nil {
+		r.Reading = e.fetchResult(ctx, a.Job, &in, *r.Fetch, r.Reading)
+	}
+	in.Memory = r.Memory
+	in, more = in.Apply(r.Reading, now)
+	events = append(events, more...)
+	asked := e.moment(a.Asked)
+	due := max(asked.add(max(a.Job.Pace.Interval, r.RetryAfter)), e.now())
+	in.Due = e.wall(due)
+	if in.Status.Terminal() {
+		in.Expires = now.Add(e.settings.Load().Retention)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	held, err := e.store.Adopt(ctx, in, events, a.Instead)
+	if err != nil {
+		return in, err
+	}
+	e.mu.Lock()
+	e.answers.want(in.ID)
+	e.mu.Unlock()
+	if in.Status.Terminal() {
+		e.ended(in.ID, true)
+		e.reportEnd(&in)
+		return in, nil
+	}
+	e.hold(held.Lease, &in, due)
+	return in, nil
+}

@@ -1,0 +1,407 @@
+package engine
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/caddy-intents/caddy-intents/adapter"
+	"github.com/caddy-intents/caddy-intents/intent"
+)
+
+// MaxKept bounds the body of an answer that is kept to be given to others, in bytes.
+const MaxKept = 64 << 10
+
+// What is kept of answers is for whoever asks for a status that was just read. It is
+// a cache: whatever is not in it costs a request to the backend.
+const (
+	maxAnswers     = 10_000
+	maxAnswerBytes = 64 << 20
+	// keptAfterEnd is how long the last answer of an ended intent speaks for its job.
+	// After that the backend may have reused the job's id, or want to say more.
+	keptAfterEnd = time.Minute
+)
+
+// answers holds the last answers of the polls of those intents that somebody asks
+// about by their status URL. Guarded by Engine.mu.
+type answers struct {
+	entries map[intent.ID]*list.Element // of *answerEntry
+	order   list.List                   // most recently used first
+	bytes   int
+}
+
+type answerEntry struct {
+	id     intent.ID
+	answer *adapter.Answer // nil: it is wanted, and there has been none yet
+	asked  moment          // when the poll that it answers began
+	voided moment          // what was asked before says nothing any more
+	ended  moment          // when a reading ended the intent; 0 if none has
+}
+
+// want returns the entry of an intent, a new one if there is none: from now on the
+// answers of its polls are kept.
+func (a *answers) want(id intent.ID) *answerEntry {
+	if e, ok := a.entries[id]; ok {
+		a.order.MoveToFront(e)
+		return e.Value.(*answerEntry)
+	}
+	if a.entries == nil {
+		a.entries = make(map[intent.ID]*list.Element)
+	}
+	entry := &answerEntry{id: id}
+	a.entries[id] = a.order.PushFront(entry)
+	a.trim()
+	return entry
+}
+
+// wanted returns the entry of an intent, nil if there is none.
+func (a *answers) wanted(id intent.ID) *answerEntry {
+	if e, ok := a.entries[id]; ok {
+		return e.Value.(*answerEntry)
+	}
+	return nil
+}
+
+// put sets or, with nil, takes away what an entry holds.
+func (a *answers) put(entry *answerEntry, answer *adapter.Answer, asked moment) {
+	a.bytes -= weight(entry.answer)
+	entry.answer, entry.asked = answer, asked
+	a.bytes += weight(answer)
+	a.trim()
+}
+
+func (a *answers) trim() {
+	for len(a.entries) > maxAnswers || a.bytes > maxAnswerBytes {
+		oldest := a.order.Remove(a.order.Back()).(*answerEntry)
+		a.bytes -= weight(oldest.answer)
+		delete(a.entries, oldest.id)
+	}
+}
+
+func weight(a *adapter.Answer) int {
+	if a == nil {
+		return 0
+	}
+	n := len(a.Body)
+	for name, values := range a.Header {
+		for _, v := range values {
+			n += len(name) + len(v)
+		}
+	}
+	return n
+}
+
+// A Standing is what can be said of a job's status without asking the backend.
+type Standing struct {
+	State  StandingState
+	Answer *adapter.Answer // of the last poll, if it is kept; not to be changed
+	Asked  time.Time       // when that poll began
+	Since  time.Time       // an answer to what was asked before this is out of date
+	Pace   time.Duration   // between polls, while somebody watches
+}
+
+// A StandingState says what the last answer is worth.
+type StandingState uint8
+
+const (
+	Unknown StandingState = iota // nothing here speaks for the job: ask the backend
+	Current                      // it is valid until the next poll, which is not due yet, or under way
+	Due                          // the next poll is due: [Engine.Share] waits for it
+	Late                         // the next poll cannot start soon, or the last brought nothing
+	Over                         // it is how the job ended
+)
+
+// Look tells how an intent stands, for somebody who may see its status. It counts as
+// watching for three intervals: who asks again and again is as good as an observer.
+func (e *Engine) Look(id intent.ID) Standing {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if h := e.holds[id]; h != nil {
+		if job := e.settings.Load().Jobs[*h.name]; job != nil {
+			e.watch(h, e.now().add(3*job.Pace.Interval))
+		}
+	}
+	return e.standing(id)
+}
+
+// standing is Look without the watching. The caller holds e.mu.
+func (e *Engine) standing(id intent.ID) Standing {
+	now := e.now()
+	entry := e.answers.want(id)
+	s := Standing{Answer: entry.answer, Asked: e.clock(entry.asked), Since: e.clock(entry.voided)}
+	h := e.holds[id]
+	if h == nil {
+		if entry.ended > 0 && now < entry.ended.add(keptAfterEnd) {
+			s.State = Over
+		}
+		return s
+	}
+	job := e.settings.Load().Jobs[*h.name]
+	if _, parked := e.parked[h]; parked || job == nil {
+		return s
+	}
+	s.Pace = job.Pace.Interval
+	if h.polled != never {
+		s.Since = e.clock(max(h.polled, entry.voided))
+	}
+	switch {
+	case h.failures > 0:
+		s.State = Late
+	case h.busy:
+		s.State = Current
+	case h.waiting || e.queue.slots[h.place].at <= now:
+		s.State = Due
+	default:
+		s.State = Current
+	}
+	return s
+}
+
+// shareSoon is how long a poll that is due may wait for its turn before those who
+// wait for it are better off asking the backend themselves.
+const shareSoon = 500 * time.Millisecond
+
+// Share waits for the poll that is due and tells how the intent stands then. However
+// many wait, there is one poll, and it comes no sooner than the backend's limits let
+// it. One that cannot start soon is Late.
+func (e *Engine) Share(ctx context.Context, id intent.ID) Standing {
+	over, standing := e.join(id)
+	if over == nil {
+		return standing
+	}
+	soon := time.NewTimer(shareSoon)
+	defer soon.Stop()
+	for {
+		select {
+		case <-over:
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			return e.standing(id)
+		case <-soon.C:
+			if !e.underWay(id) {
+				standing.State = Late
+				return standing
+			}
+		case <-ctx.Done():
+			standing.State = Late
+			return standing
+		}
+	}
+}
+
+// join makes a poll that is due start, and returns what is closed when it is over:
+// nil if none is due.
+func (e *Engine) join(id intent.ID) (<-chan struct{}, Standing) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := e.standing(id)
+	if s.State != Due {
+		return nil, s
+	}
+	h := e.holds[id]
+	if !h.waiting {
+		e.plan(h, e.now())
+	}
+	if e.resting[h] == nil {
+		e.resting[h] = make(chan struct{})
+	}
+	return e.resting[h], s
+}
+
+func (e *Engine) underWay(id intent.ID) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	h := e.holds[id]
+	return h != nil && h.busy
+}
+
+// Void makes what is known of a job's status worthless, because somebody has done
+// something to it.
+func (e *Engine) Void(id intent.ID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	entry := e.answers.want(id)
+	entry.voided, entry.ended = e.now(), 0
+	e.answers.put(entry, nil, 0)
+}
+
+// ErrUnreadable is returned for an answer that says nothing about the job.
+var ErrUnreadable = errors.New("the answer tells no status")
+
+// Hear takes the answer that the backend gave to a client's own request for the
+// status: it counts as a poll. What it says is returned, also if it changes nothing;
+// contradicts says that the intent has ended and the job goes on, so that the job is
+// another one by the same name.
+//
+// The answer is not kept: it is in words for that client, which may not be the words
+// for another.
+func (e *Engine) Hear(ctx context.Context, in *intent.Intent, a adapter.Answer, asked time.Time) (r intent.Reading, contradicts bool, err error) {
+	job := e.settings.Load().Jobs[JobName{in.Scope, in.Job}]
+	if job == nil {
+		return r, false, ErrUnreadable
+	}
+	said := job.readForeign(in, a)
+	if said.Outcome != adapter.Readable {
+		return r, false, ErrUnreadable
+	}
+	if in.Status.Terminal() {
+		return said.Reading, !said.Reading.Status.Terminal(), nil
+	}
+	if h := e.seizeIdle(in.ID, e.moment(asked)); h != nil {
+		ctx, done := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout+job.Pace.Timeout)
+		defer done()
+		s := e.take(ctx, h, a, e.moment(asked))
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.rest(h)
+		if s.over {
+			e.forget(h)
+		} else {
+			e.settle(h, s)
+		}
+	}
+	return said.Reading, false, nil
+}
+
+// readForeign reads an answer to a request that was not ours, at the status URL as it
+// was when the job was submitted. Its ETag must not be learnt: a poll that then says
+// If-None-Match would be told that what it has never seen has not changed.
+func (j *Job) readForeign(in *intent.Intent, a adapter.Answer) adapter.PollReading {
+	a.Header = a.Header.Clone()
+	a.Header.Del("Etag")
+	first := *in
+	if !j.asksStatusURL(in) {
+		first.Memory = ""
+	}
+	return j.Adapter.ReadPoll(&first, a)
+}
+
+// asksStatusURL reports whether a poll would ask what a client asks with a GET of the
+// status URL.
+func (j *Job) asksStatusURL(in *intent.Intent) bool {
+	q, err := j.Adapter.PollRequest(in)
+	return err == nil && q.Method == http.MethodGet && q.URL == in.StatusURL
+}
+
+// seizeIdle is trySeize for an answer to what was asked at a moment: it leaves alone
+// what was polled since, or is being polled.
+func (e *Engine) seizeIdle(id intent.ID, asked moment) *held {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	entry := e.answers.want(id)
+	h := e.holds[id]
+	if h == nil || h.busy || asked < entry.voided || h.polled != never && asked <= h.polled || h.deadline <= e.now() {
+		return nil
+	}
+	if e.settings.Load().Jobs[*h.name] == nil {
+		return nil
+	}
+	e.queue.remove(h)
+	delete(e.parked, h)
+	h.waiting, h.busy = false, true
+	return h
+}
+
+// take stores what a client's answer says, as pollOnce does with that of a poll.
+func (e *Engine) take(ctx context.Context, h *held, a adapter.Answer, asked moment) step {
+	s := step{started: asked, job: e.settings.Load().Jobs[*h.name], outcome: answered}
+	if s.job == nil {
+		return s
+	}
+	in, err := e.store.Get(ctx, h.lease.ID)
+	if err != nil {
+		return e.storeFailed(h, s, err)
+	}
+	if in.Status.Terminal() || !s.job.asksStatusURL(&in) {
+		s.over = in.Status.Terminal()
+		return s
+	}
+	r := s.job.readForeign(&in, a)
+	if r.Outcome != adapter.Readable {
+		return s
+	}
+	s.retryAfter = r.RetryAfter
+	next := in
+	next.Memory, next.Unreadable, next.Missing = r.Memory, 0, 0
+	s.tookCancel = e.takeCancel(h, &next)
+	if r.Fetch != nil {
+		r.Reading = e.fetchResult(ctx, s.job, &in, *r.Fetch, r.Reading)
+	}
+	s.told = r.Reading.Status.Terminal()
+	next, events := next.Apply(r.Reading, time.Now())
+	if len(events) == 0 && !learnt(&in, &next) {
+		return s
+	}
+	next.Due = e.wall(asked.add(s.job.Pace.Interval))
+	return e.append(ctx, h, s, in.Seq, next, events)
+}
+
+// keep keeps the answer to a poll, if somebody wants it and it is the answer to what
+// they ask.
+func (e *Engine) keep(in *intent.Intent, q adapter.Request, a adapter.Answer, o adapter.Outcome, asked moment) {
+	if q.Method != http.MethodGet || q.URL != in.StatusURL || o != adapter.Readable {
+		return
+	}
+	if e.keepLocked(in.ID, a, asked) && e.answered != nil {
+		e.answered(in.ID)
+	}
+}
+
+// keepLocked reports whether the answer says something else than the one before.
+func (e *Engine) keepLocked(id intent.ID, a adapter.Answer, asked moment) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	entry := e.answers.wanted(id)
+	switch {
+	case entry == nil, asked < entry.voided:
+		return false
+	case a.Code == http.StatusNotModified:
+		if entry.answer != nil && entry.answer.Header.Get("Etag") == a.Header.Get("Etag") {
+			entry.asked = asked
+		}
+		return false
+	case a.Code < 200 || a.Code > 299, a.Cut, len(a.Body) > MaxKept:
+		e.answers.put(entry, nil, 0)
+		return false
+	}
+	before := entry.answer
+	a.At = time.Now()
+	e.answers.put(entry, &a, asked)
+	return before == nil || string(before.Body) != string(a.Body)
+}
+
+// wantsBody reports whether a poll should ask for the whole answer although its ETag
+// is known: somebody wants it who has not seen it.
+func (e *Engine) wantsBody(id intent.ID) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	entry := e.answers.wanted(id)
+	return entry != nil && entry.answer == nil
+}
+
+// ended notes the end of an intent. One of our own making is not the backend's word:
+// nothing speaks for the job then.
+func (e *Engine) ended(id intent.ID, told bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	entry := e.answers.wanted(id)
+	switch {
+	case entry == nil:
+	case told:
+		entry.ended = max(e.now(), 1)
+	default:
+		entry.ended = 0
+		e.answers.put(entry, nil, 0)
+	}
+}
+
+// OnAnswer has f called whenever an answer was kept that differs from the one
+// before. It is called before Start. f must return at once.
+func (e *Engine) OnAnswer(f func(intent.ID)) { e.answered = f }
+
+// clock and moment translate between the engine's clock and time.Time, whose
+// monotonic part is what counts.
+func (e *Engine) clock(m moment) time.Time  { return e.begun.Add(time.Duration(m)) }
+func (e *Engine) moment(t time.Time) moment { return moment(t.Sub(e.begun)) }
