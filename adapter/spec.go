@@ -10,7 +10,7 @@ import (
 // left out is inferred (auto). Expressions are CEL; see the package documentation.
 type Spec struct {
 	// The request that starts a job: its method (default POST) and its path.
-	Submit Route `json:"submit"`
+	Submit Route `json:"submit,omitzero"`
 
 	// The request that asks how a job is doing (default method GET). Its target
 	// contains {job_id}, unless the status URL comes from the backend: then the

@@ -27,6 +27,8 @@ func newJobParser(at caddyfile.Token) *jobParser {
 // parse parses a job block. Syntax:
 //
 //	job <name> {
+//	    preset     <name>
+//	    preset_file <path>
 //	    submit     [<method>] <path>
 //	    status     [<method>] [<target>] {
 //	        header <name> <value>
@@ -69,20 +71,33 @@ func (p *jobParser) parse(d *caddyfile.Dispenser) error {
 		return d.Errf("job: takes one name, and %q is one more", d.Val())
 	}
 	return p.places.note(block{
-		"submit":     p.parseSubmit,
-		"status":     endpointTo(&p.job.Status),
-		"status_url": textTo(&p.job.StatusURL),
-		"cancel":     endpointTo(&p.job.Cancel),
-		"job_id":     textTo(&p.job.JobID),
-		"state":      p.parseState,
-		"progress":   p.parseProgress,
-		"message":    textTo(&p.job.Message),
-		"result":     p.parseResult,
-		"error":      textTo(&p.job.Error),
-		"poll":       p.parsePoll,
-		"deadline":   p.parseDeadline,
-		"respond":    textTo(&p.job.Respond),
+		"preset":      p.first(textTo(&p.job.Preset)),
+		"preset_file": p.first(textTo(&p.job.PresetFile)),
+		"submit":      p.parseSubmit,
+		"status":      endpointTo(&p.job.Status),
+		"status_url":  textTo(&p.job.StatusURL),
+		"cancel":      endpointTo(&p.job.Cancel),
+		"job_id":      textTo(&p.job.JobID),
+		"state":       p.parseState,
+		"progress":    p.parseProgress,
+		"message":     textTo(&p.job.Message),
+		"result":      p.parseResult,
+		"error":       textTo(&p.job.Error),
+		"poll":        p.parsePoll,
+		"deadline":    p.parseDeadline,
+		"respond":     textTo(&p.job.Respond),
 	}).parse(d, "job "+p.job.Name)
+}
+
+// first parses a word that has to stand before the others: what follows it is read
+// as what differs from it.
+func (p *jobParser) first(parse func(*caddyfile.Dispenser) error) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		if len(p.places.words) > 1 { // its own is noted already
+			return d.Errf("%s: has to be the first line of the job", d.Val())
+		}
+		return parse(d)
+	}
 }
 
 // check compiles the job as the handler would, and says where a mistake stands.
@@ -162,6 +177,8 @@ func (p *jobParser) parseState(d *caddyfile.Dispenser) error {
 	p.job.State = s
 	if args := d.RemainingArgs(); len(args) == 1 {
 		s.Expr = args[0]
+	} else if len(args) == 0 && p.job.hasPreset() {
+		s.Expr = "" // adds to the preset's
 	} else if len(args) > 1 {
 		return d.Errf("state: takes one expression, and %q is one more; put it in backticks", args[1])
 	}

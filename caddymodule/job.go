@@ -22,6 +22,16 @@ type Job struct {
 	// running intents waiting for their deadline. Required.
 	Name string `json:"name"`
 
+	// The built-in preset to start from: a job API that is described already
+	// (`caddy intents presets` lists them). Every line written replaces the preset's
+	// line of that word; a state without an expression adds to the preset's.
+	// Default: none.
+	Preset string `json:"preset,omitempty"`
+
+	// A file with a preset of your own, in the format that `caddy intents presets
+	// --json <name>` prints. Default: none.
+	PresetFile string `json:"preset_file,omitempty"`
+
 	adapter.Spec
 
 	// How often the status is asked for.
@@ -76,6 +86,10 @@ const defaultDeadline = 24 * time.Hour
 func (j *Job) compile(o adapter.Options) (*engine.Job, error) {
 	if j.Name == "" {
 		return nil, errors.New("name: missing; write `job <name> {`")
+	}
+	j, err := j.overPreset()
+	if err != nil {
+		return nil, err
 	}
 	compiled, err := adapter.Compile(resolveHeaders(j.Spec), o)
 	if err != nil {
