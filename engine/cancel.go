@@ -173,14 +173,14 @@ func (e *Engine) trySeize(id intent.ID) (*held, <-chan struct{}) {
 		return nil, nil
 	}
 	if h.busy {
+		e.interrupt(h)
 		if e.resting[h] == nil {
 			e.resting[h] = make(chan struct{})
 		}
 		return h, e.resting[h]
 	}
-	e.queue.remove(h)
+	e.start(h)
 	delete(e.parked, h)
-	h.waiting, h.busy = false, true
 	return h, nil
 }
 

@@ -40,26 +40,32 @@ type Engine struct {
 	holds       map[intent.ID]*held
 	names       map[JobName]*JobName
 	lanes       map[string]*lane
-	parked      map[*held]struct{}      // their job is in no config; in the heap for their deadline only
-	resting     map[*held]chan struct{} // closed when the step under way is over; only where somebody waits for that
-	early       map[intent.ID]moment    // watched before held: an observer can be faster than the submit that it follows
+	crowds      map[crowdName]*crowd
+	lessons     map[JobName]*lesson
+	interrupts  map[*held]context.CancelCauseFunc // end polls that wait at the backend
+	parked      map[*held]struct{}                // their job is in no config; in the heap for their deadline only
+	resting     map[*held]chan struct{}           // closed when the step under way is over; only where somebody waits for that
+	early       map[intent.ID]moment              // watched before held: an observer can be faster than the submit that it follows
 }
 
 // New returns an engine for the intents in s. It does nothing yet.
 func New(s store.Store) *Engine {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	e := &Engine{
-		store:   s,
-		begun:   time.Now(),
-		ctx:     ctx,
-		cancel:  cancel,
-		wake:    make(chan struct{}, 1),
-		holds:   make(map[intent.ID]*held),
-		names:   make(map[JobName]*JobName),
-		lanes:   make(map[string]*lane),
-		parked:  make(map[*held]struct{}),
-		early:   make(map[intent.ID]moment),
-		resting: make(map[*held]chan struct{}),
+		store:      s,
+		begun:      time.Now(),
+		ctx:        ctx,
+		cancel:     cancel,
+		wake:       make(chan struct{}, 1),
+		holds:      make(map[intent.ID]*held),
+		names:      make(map[JobName]*JobName),
+		lanes:      make(map[string]*lane),
+		parked:     make(map[*held]struct{}),
+		early:      make(map[intent.ID]moment),
+		resting:    make(map[*held]chan struct{}),
+		crowds:     make(map[crowdName]*crowd),
+		lessons:    make(map[JobName]*lesson),
+		interrupts: make(map[*held]context.CancelCauseFunc),
 	}
 	e.settings.Store(noSettings)
 	e.deaf = s.Listen(e.hear)
@@ -143,6 +149,7 @@ func (e *Engine) park(h *held) {
 		g.Logger.Warn("intents of a job that the config does not have wait for their deadline",
 			"scope", h.name.Scope, "job", h.name.Name)
 	}
+	e.unseat(h)
 	e.parked[h] = struct{}{}
 	e.queue.set(h, h.deadline)
 }
@@ -176,7 +183,7 @@ func (e *Engine) watch(h *held, until moment) {
 		e.hurry(h, job.Backend)
 	case h.failures > 0, h.polled == never: // at its own pace, or soon
 	default:
-		if due := max(h.polled.add(job.Pace.watched()), now); due < e.queue.slots[h.place].at {
+		if due := max(h.polled.add(job.Pace.watched()), now); due < e.queue.slots[h.places[inSchedule]].at {
 			e.plan(h, due)
 		}
 	}
@@ -251,7 +258,8 @@ func (e *Engine) resume(h *store.Held) {
 		e.endUncertain(h)
 		return
 	}
-	due := e.at(h.Intent.Due)
+	ready := e.at(h.Intent.Due)
+	due := ready
 	if now := e.now(); due < now {
 		pace := DefaultPace
 		if job := e.settings.Load().Jobs[JobName{h.Intent.Scope, h.Intent.Job}]; job != nil {
@@ -259,7 +267,7 @@ func (e *Engine) resume(h *store.Held) {
 		}
 		due = now.add(spread(pace.Interval))
 	}
-	e.hold(h.Lease, &h.Intent, due)
+	e.holdSpread(h.Lease, &h.Intent, ready, due)
 }
 
 // endUncertain ends a reservation whose maker is gone: whether the backend has the

@@ -91,6 +91,7 @@ func (e *Engine) settingsChanged() {
 		e.queue.set(h, e.now())
 	}
 	e.told.forget()
+	clear(e.lessons)
 	e.wakeLocked()
 }
 

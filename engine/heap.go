@@ -3,7 +3,16 @@ package engine
 // A heap orders held intents by their next moment. It is 4-ary with the key
 // inline: at a million entries a reschedule costs a third of container/heap and
 // no allocation. Each entry knows its place, so that it can be moved or removed.
-type heap struct{ slots []slot }
+type heap struct {
+	slots []slot
+	of    int // which of an entry's places is the one in this heap
+}
+
+// The heaps that an entry has a place in.
+const (
+	inSchedule = iota
+	inCrowd
+)
 
 type slot struct {
 	at moment
@@ -22,13 +31,14 @@ func (q *heap) next() moment {
 
 // set puts h at a moment, whether it is in the heap already or not.
 func (q *heap) set(h *held, at moment) {
-	if h.place < 0 {
-		h.place = int32(len(q.slots))
+	if h.places[q.of] < 0 {
+		last := len(q.slots)
+		h.places[q.of] = int32(last)
 		q.slots = append(q.slots, slot{at, h})
-		q.up(int(h.place))
+		q.up(last)
 		return
 	}
-	i := int(h.place)
+	i := int(h.places[q.of])
 	earlier := at < q.slots[i].at
 	q.slots[i].at = at
 	if earlier {
@@ -47,11 +57,11 @@ func (q *heap) pop() *held {
 
 // remove takes h out; it does nothing to an entry that is not in the heap.
 func (q *heap) remove(h *held) {
-	i := int(h.place)
+	i := int(h.places[q.of])
 	if i < 0 {
 		return
 	}
-	h.place = -1
+	h.places[q.of] = -1
 	last := len(q.slots) - 1
 	moved := q.slots[last]
 	q.slots[last] = slot{}
@@ -61,12 +71,12 @@ func (q *heap) remove(h *held) {
 	}
 	q.put(i, moved)
 	q.up(i)
-	q.down(int(moved.h.place))
+	q.down(int(moved.h.places[q.of]))
 }
 
 func (q *heap) put(i int, s slot) {
 	q.slots[i] = s
-	s.h.place = int32(i)
+	s.h.places[q.of] = int32(i)
 }
 
 func (q *heap) up(i int) {

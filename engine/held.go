@@ -15,9 +15,11 @@ type held struct {
 	lease    store.Lease
 	name     *JobName // shared by all intents of a job
 	deadline moment
-	place    int32 // in the heap; -1 if not there
-	failures int32 // polls in a row that brought no reading
+	crowd    *crowd   // those that it can share a request with; nil for none
+	places   [2]int32 // in the heaps; -1 if not there
+	failures int32    // polls in a row that brought no reading
 	last     outcome
+	manner   manner
 	busy     bool // a step is under way
 	waiting  bool // a poll is due and waits for its turn in its lane
 	canceled bool // a client has canceled the job while a step was under way, and that is not stored yet
@@ -41,6 +43,11 @@ const (
 
 // hold makes the engine responsible for an intent and plans its next step.
 func (e *Engine) hold(lease store.Lease, in *intent.Intent, due moment) {
+	e.holdSpread(lease, in, due, due)
+}
+
+// holdSpread is hold for what was due before: others may take it with them from ready.
+func (e *Engine) holdSpread(lease store.Lease, in *intent.Intent, ready, due moment) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if old, ok := e.holds[in.ID]; ok {
@@ -50,7 +57,7 @@ func (e *Engine) hold(lease store.Lease, in *intent.Intent, due moment) {
 		lease:    lease,
 		name:     e.intern(JobName{in.Scope, in.Job}),
 		deadline: e.at(in.Deadline),
-		place:    -1,
+		places:   [2]int32{-1, -1},
 		polled:   never,
 	}
 	if until, ok := e.early[in.ID]; ok {
@@ -58,7 +65,11 @@ func (e *Engine) hold(lease store.Lease, in *intent.Intent, due moment) {
 		delete(e.early, in.ID)
 	}
 	e.holds[in.ID] = h
+	e.enlist(h, peersOf(e.settings.Load().Jobs[*h.name], in))
 	e.plan(h, due)
+	if h.crowd != nil {
+		h.crowd.ready.set(h, ready)
+	}
 }
 
 // intern returns the one copy of a job's name.
@@ -73,7 +84,9 @@ func (e *Engine) intern(n JobName) *JobName {
 // plan puts h into the heap for its next step: a poll, or its end. The caller
 // holds e.mu.
 func (e *Engine) plan(h *held, due moment) {
-	e.queue.set(h, min(max(due, h.floor), h.deadline))
+	at := min(max(due, h.floor), h.deadline)
+	e.queue.set(h, at)
+	e.seat(h, at)
 	if e.queue.slots[0].h == h {
 		e.wakeLocked()
 	}
@@ -82,6 +95,7 @@ func (e *Engine) plan(h *held, due moment) {
 // forget ends responsibility for h. The caller holds e.mu.
 func (e *Engine) forget(h *held) {
 	e.queue.remove(h)
+	e.enlist(h, crowdName{})
 	h.waiting = false
 	delete(e.parked, h)
 	if e.holds[h.lease.ID] == h {
@@ -107,7 +121,7 @@ func (e *Engine) Polling(id intent.ID) (last, next time.Time, failures int, ok b
 	case h.waiting:
 		next = e.wall(e.now())
 	default:
-		next = e.wall(e.queue.slots[h.place].at)
+		next = e.wall(e.queue.slots[h.places[inSchedule]].at)
 	}
 	return last, next, int(h.failures), true
 }

@@ -14,6 +14,7 @@ type lane struct {
 	limit    *rate.Limiter
 	inFlight int
 	running  int
+	long     int // of those, polls that wait at the backend
 	watched  queue
 	others   queue
 	next     moment // when the rate lets the next poll pass; never if nobody waits for that
@@ -66,7 +67,7 @@ func (e *Engine) enter(h *held, b *Backend, now moment) {
 	if h.deadline > now {
 		e.queue.set(h, h.deadline)
 	}
-	if h.watched > now || h.deadline <= now {
+	if h.watched > now || h.deadline <= now || h.manner != usual {
 		l.watched.push(h)
 	} else {
 		l.others.push(h)
@@ -103,12 +104,28 @@ func (e *Engine) pump(l *lane) {
 	}
 }
 
-// run starts the poll of h. The caller holds e.mu.
+// run starts the poll of h, and of those that go with it. The caller holds e.mu.
 func (e *Engine) run(l *lane, h *held) {
-	e.queue.remove(h)
-	h.waiting, h.busy = false, true
+	now := e.now()
+	job := e.settings.Load().Jobs[*h.name]
+	e.start(h)
 	l.running++
+	if all := e.gather(h, job, now); len(all) > 1 {
+		e.running.Go(func() { e.pollTogether(l, all) })
+		return
+	}
+	if e.mayWait(l, h, job, now) {
+		h.manner = waits
+		l.long++
+	}
 	e.running.Go(func() { e.poll(l, h) })
+}
+
+// start takes h out of all that it waits in. The caller holds e.mu.
+func (e *Engine) start(h *held) {
+	e.queue.remove(h)
+	e.unseat(h)
+	h.waiting, h.busy = false, true
 }
 
 // leave gives the place of a finished poll to the next one. The caller holds e.mu.

@@ -17,6 +17,10 @@ type step struct {
 	started    moment
 	outcome    outcome
 	retryAfter time.Duration // the backend's wish; 0 for none
+	waited     bool          // the backend was asked to wait with its answer
+	peers      crowdName     // who can share a request with it; zero for nobody
+	anew       manner        // nothing was learnt: ask at once, like this; usual if not so
+	aside      bool          // it was not asked after all: as before, now
 	tookCancel bool          // what a client canceled meanwhile is stored
 	over       bool          // the intent has ended, or is not ours any more
 	told       bool          // how it ended is the backend's word, and not ours
@@ -29,18 +33,37 @@ func (e *Engine) poll(l *lane, h *held) {
 	s := e.pollOnce(e.ctx, h)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.leave(l)
-	e.rest(h)
-	if s.over {
-		e.forget(h)
-		return
+	if h.manner == waits {
+		l.long--
+		delete(e.interrupts, h)
 	}
-	e.settle(h, s)
+	e.leave(l)
+	e.finish(h, s)
+}
+
+// finish ends a step of h and plans what follows. The caller holds e.mu.
+func (e *Engine) finish(h *held, s step) {
+	e.rest(h)
+	switch {
+	case s.over:
+		e.forget(h)
+	case s.anew != usual && s.job != nil:
+		h.manner = s.anew
+		e.enlist(h, s.peers)
+		e.enter(h, s.job.Backend, e.now())
+	case s.aside && s.job != nil:
+		e.enlist(h, s.peers)
+		e.plan(h, e.now())
+	default:
+		e.settle(h, s)
+	}
 }
 
 // settle notes the outcome of a poll and plans the next. The caller holds e.mu.
 func (e *Engine) settle(h *held, s step) {
 	now := e.now()
+	manner := h.manner
+	h.manner = usual
 	if s.again > 0 { // nothing was learnt; what was asked counts against the pace all the same
 		e.plan(h, max(now.add(s.again), s.started.add(DefaultPace.Interval)))
 		return
@@ -60,6 +83,10 @@ func (e *Engine) settle(h *held, s step) {
 		e.queue.set(h, now)
 		return
 	}
+	e.enlist(h, s.peers)
+	if manner == plainly && s.outcome == answered {
+		e.stopWaiting(s.job, now)
+	}
 	if h.canceled {
 		h.canceled = !s.tookCancel
 		e.pollSoon(h)
@@ -72,16 +99,24 @@ func (e *Engine) settle(h *held, s step) {
 // long as the backend does not answer, one that grows.
 func (e *Engine) due(h *held, s step, now moment) moment {
 	pace := s.job.Pace
+	if s.waited && s.outcome == answered && now.sub(s.started) >= longEnough {
+		h.interval = 0
+		return now
+	}
 	if (s.outcome == answered || s.outcome == missing) && h.watched > now {
 		h.interval = pace.watched()
-		return s.started.add(h.interval)
+		return h.crowd.inStep(s.started.add(h.interval), h.interval)
 	}
 	if h.interval == 0 {
 		h.interval = pace.Interval
 	} else {
 		h.interval = pace.grow(h.interval)
 	}
-	return s.started.add(pace.jittered(h.interval))
+	due := s.started.add(pace.jittered(h.interval))
+	if h.interval > pace.Interval {
+		return due // others take it along
+	}
+	return h.crowd.inStep(due, h.interval)
 }
 
 // pollOnce asks the backend once and stores what it says.
@@ -94,15 +129,32 @@ func (e *Engine) pollOnce(ctx context.Context, h *held) step {
 	if err != nil {
 		return e.storeFailed(h, s, err)
 	}
-	last := e.now() >= h.deadline
-	next, events, s := e.read(ctx, h, s, &in)
+	s.peers = peersOf(s.job, &in)
+	if h.manner == waits {
+		return e.waitOnce(ctx, h, s, &in)
+	}
+	answer, r, err := e.askStatus(ctx, s.job, &in)
+	return e.accept(ctx, h, s, &in, said{answer.Code, r, err})
+}
+
+// A said is what came of asking about an intent.
+type said struct {
+	code    int
+	reading adapter.PollReading
+	err     error // there was no answer
+}
+
+// accept stores what the backend said about the intent of h.
+func (e *Engine) accept(ctx context.Context, h *held, s step, in *intent.Intent, q said) step {
+	last := s.started >= h.deadline
+	next, events, s := e.read(ctx, h, s, in, q)
 	if ctx.Err() != nil {
 		return s // the process ends; nothing that was read half may count
 	}
 	if last && !next.Status.Terminal() {
 		next, events = e.cancelAtDeadline(ctx, s.job, next, events)
 	}
-	if len(events) == 0 && !learnt(&in, &next) {
+	if len(events) == 0 && !learnt(in, &next) {
 		return s
 	}
 	next.Due = e.wall(s.started.add(s.job.Pace.Interval))
@@ -116,12 +168,12 @@ func learnt(in, next *intent.Intent) bool {
 		next.UnknownState != in.UnknownState || next.Waiting != in.Waiting
 }
 
-// read polls and says what the answer means for the intent.
-func (e *Engine) read(ctx context.Context, h *held, s step, in *intent.Intent) (intent.Intent, []intent.Event, step) {
-	answer, r, err := e.askStatus(ctx, s.job, in)
-	if err != nil {
+// read says what an answer means for the intent.
+func (e *Engine) read(ctx context.Context, h *held, s step, in *intent.Intent, q said) (intent.Intent, []intent.Event, step) {
+	r := q.reading
+	if q.err != nil {
 		s.outcome = unavailable
-		e.log().Debug("polling", "intent", in.ID, "job", in.Job, "attempt", h.failures+1, "err", err)
+		e.log().Debug("polling", "intent", in.ID, "job", in.Job, "attempt", h.failures+1, "err", q.err)
 		next, events := e.waitForBackend(h, *in)
 		return next, events, s
 	}
@@ -143,7 +195,7 @@ func (e *Engine) read(ctx context.Context, h *held, s step, in *intent.Intent) (
 		return next, events, s
 	case adapter.Unavailable:
 		s.outcome = unavailable
-		e.log().Debug("backend is unavailable", "intent", in.ID, "job", in.Job, "code", answer.Code, "attempt", h.failures+1)
+		e.log().Debug("backend is unavailable", "intent", in.ID, "job", in.Job, "code", q.code, "attempt", h.failures+1)
 		next, events := e.waitForBackend(h, next)
 		return next, events, s
 	case adapter.Missing, adapter.Gone:
@@ -165,12 +217,9 @@ func (e *Engine) read(ctx context.Context, h *held, s step, in *intent.Intent) (
 }
 
 func (e *Engine) askStatus(ctx context.Context, job *Job, in *intent.Intent) (adapter.Answer, adapter.PollReading, error) {
-	q, err := job.Adapter.PollRequest(in)
+	q, err := e.statusRequest(job, in)
 	if err != nil {
 		return adapter.Answer{}, adapter.PollReading{}, err
-	}
-	if e.wantsBody(in.ID) {
-		q.Header.Del("If-None-Match")
 	}
 	asked := e.now()
 	answer, err := e.ask(ctx, job, in, q)
@@ -180,6 +229,14 @@ func (e *Engine) askStatus(ctx context.Context, job *Job, in *intent.Intent) (ad
 	r := job.Adapter.ReadPoll(in, answer)
 	e.keep(in, q, answer, r.Outcome, asked)
 	return answer, r, nil
+}
+
+func (e *Engine) statusRequest(job *Job, in *intent.Intent) (adapter.Request, error) {
+	q, err := job.Adapter.PollRequest(in)
+	if err == nil && e.wantsBody(in.ID) {
+		q.Header.Del("If-None-Match")
+	}
+	return q, err
 }
 
 // fetchResult asks for the result of a job that is done. What cannot be fetched

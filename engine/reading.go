@@ -151,7 +151,7 @@ func (e *Engine) standing(id intent.ID) Standing {
 		s.State = Late
 	case h.busy:
 		s.State = Current
-	case h.waiting || e.queue.slots[h.place].at <= now:
+	case h.waiting || e.queue.slots[h.places[inSchedule]].at <= now:
 		s.State = Due
 	default:
 		s.State = Current
@@ -314,6 +314,7 @@ func (e *Engine) take(ctx context.Context, h *held, a adapter.Answer, asked mome
 	if err != nil {
 		return e.storeFailed(h, s, err)
 	}
+	s.peers = peersOf(s.job, &in)
 	if in.Status.Terminal() || !s.job.asksStatusURL(&in) {
 		s.over = in.Status.Terminal()
 		return s

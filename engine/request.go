@@ -26,6 +26,11 @@ const UserAgent = "caddy-intents"
 func (e *Engine) ask(ctx context.Context, job *Job, in *intent.Intent, q adapter.Request) (adapter.Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, job.Pace.Timeout)
 	defer cancel()
+	return e.askUntil(ctx, job, in, q)
+}
+
+// askUntil is ask with a time limit of the caller's.
+func (e *Engine) askUntil(ctx context.Context, job *Job, in *intent.Intent, q adapter.Request) (adapter.Answer, error) {
 	r, err := newRequest(ctx, in, q)
 	if err != nil {
 		return adapter.Answer{}, err

@@ -1,0 +1,311 @@
+package engine
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/caddy-intents/caddy-intents/adapter"
+	"github.com/caddy-intents/caddy-intents/intent"
+)
+
+// A crowdName is what intents have to have in common to share a request. The zero
+// value is that of intents that share none.
+type crowdName struct {
+	job          JobName
+	host, scheme string
+	key          string // the adapter's own
+}
+
+// A crowd is the intents that can share a request. Who is taken along is found
+// without a look at the others: they are ordered by when they may be asked, which is
+// at most half an interval before they are due and never sooner than the job's
+// interval or the backend's Retry-After allows. Guarded by Engine.mu.
+type crowd struct {
+	name  crowdName
+	size  int
+	ready heap // those that no step is under way of
+	beat  moment
+	mass  int // how many the request at beat was about
+}
+
+// A manner is how an intent is polled this time.
+type manner uint8
+
+const (
+	usual   manner = iota
+	alone          // not with others: its batch did not tell
+	plainly        // without waiting at the backend: the poll that waited was refused
+	waits          // waiting at the backend
+)
+
+// A lesson is what the engine has learnt of a job's backend under these settings.
+type lesson struct {
+	noBatch moment // ask one by one until then
+	noWait  moment // do not wait until then
+	garbled int    // batches in a row that told nothing
+}
+
+// How long a backend that refuses a batch or a wait is not asked for one, and after
+// how many batches in a row that tell nothing it counts as refusing.
+const (
+	lessonLasts = 10 * time.Minute
+	maxGarbled  = 3
+)
+
+// peersOf tells who the intent can share a request with.
+func peersOf(job *Job, in *intent.Intent) crowdName {
+	if job == nil {
+		return crowdName{}
+	}
+	key, ok := job.Adapter.BatchKey(in)
+	if !ok {
+		return crowdName{}
+	}
+	return crowdName{job: job.JobName, host: in.Host, scheme: in.Scheme, key: key}
+}
+
+// enlist makes h one of the crowd, which may be none. The caller holds e.mu.
+func (e *Engine) enlist(h *held, n crowdName) {
+	old := h.crowd
+	if old == nil && n == (crowdName{}) || old != nil && old.name == n {
+		return
+	}
+	if old != nil {
+		old.ready.remove(h)
+		if old.size--; old.size == 0 {
+			delete(e.crowds, old.name)
+		}
+		h.crowd = nil
+	}
+	if n == (crowdName{}) {
+		return
+	}
+	c, ok := e.crowds[n]
+	if !ok {
+		c = &crowd{name: n, ready: heap{of: inCrowd}, beat: e.now()}
+		e.crowds[n] = c
+	}
+	c.size++
+	h.crowd = c
+}
+
+// seat notes from when on others may take h, which is due at a moment, along. The
+// caller holds e.mu.
+func (e *Engine) seat(h *held, at moment) {
+	if h.crowd == nil {
+		return
+	}
+	job := e.settings.Load().Jobs[*h.name]
+	if job == nil || h.polled == never {
+		h.crowd.ready.set(h, at)
+		return
+	}
+	soonest := max(at.add(-h.interval/2), h.polled.add(job.Pace.Interval), h.floor)
+	h.crowd.ready.set(h, min(soonest, at))
+}
+
+// unseat keeps h from being taken along. The caller holds e.mu.
+func (e *Engine) unseat(h *held) {
+	if h.crowd != nil {
+		h.crowd.ready.remove(h)
+	}
+}
+
+// gather starts the steps of those that go with h, and returns them with it first.
+// The caller holds e.mu.
+func (e *Engine) gather(h *held, job *Job, now moment) []*held {
+	c := h.crowd
+	if job == nil || c == nil || h.deadline <= now {
+		return nil
+	}
+	all := []*held{h}
+	if size := job.Adapter.BatchSize(); h.manner == usual && !e.speaks(h, now) && e.lesson(job.JobName).noBatch <= now {
+		for len(all) < size && c.ready.next() <= now {
+			m := c.ready.pop()
+			_, parked := e.parked[m]
+			if parked || m.busy || e.speaks(m, now) || m.manner != usual || m.deadline <= now {
+				continue // it has a step of its own under way, or ahead
+			}
+			e.start(m)
+			all = append(all, m)
+		}
+	}
+	c.strike(now, len(all), job.Pace.Interval)
+	return all
+}
+
+// speaks reports whether clients are answered with what the backend answers about
+// h: then it has to be asked what they ask. The caller holds e.mu.
+func (e *Engine) speaks(h *held, now moment) bool {
+	return h.watched > now && e.answers.wanted(h.lease.ID) != nil
+}
+
+// strike notes a request about n. The beat is that of the largest one, for as long
+// as it goes on.
+func (c *crowd) strike(now moment, n int, interval time.Duration) {
+	since := now.sub(c.beat)
+	if n > c.mass || since >= interval && since <= interval+interval/tolerance || since > 2*interval {
+		c.beat, c.mass = now, n
+	}
+}
+
+// tolerance is the part of an interval by which a poll waits for others.
+const tolerance = 10
+
+// inStep puts a poll off by up to a tenth of its interval, until it comes at the
+// beat of its crowd: jobs that were submitted at a hundred different moments would
+// else need a hundred requests for ever. A crowd of nil has no beat.
+func (c *crowd) inStep(due moment, interval time.Duration) moment {
+	if c == nil {
+		return due
+	}
+	ahead := c.beat.sub(due) % interval
+	if ahead < 0 {
+		ahead += interval
+	}
+	return due.add(min(ahead, interval/tolerance))
+}
+
+// lesson returns what is known of a job's backend. The caller holds e.mu.
+func (e *Engine) lesson(n JobName) *lesson {
+	l, ok := e.lessons[n]
+	if !ok {
+		l = new(lesson)
+		e.lessons[n] = l
+	}
+	return l
+}
+
+// pollTogether asks about all of them in one request and plans what follows. Its
+// goroutine is joined by Stop.
+func (e *Engine) pollTogether(l *lane, all []*held) {
+	steps, b := e.pollTogetherOnce(e.ctx, all)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.leave(l)
+	e.learn(b)
+	for i, h := range all {
+		e.finish(h, steps[i])
+	}
+}
+
+// A batch is a poll of several intents that is under way.
+type batch struct {
+	job     *Job
+	parties []party
+	told    bool // some job was in the answer
+	reading adapter.BatchReading
+}
+
+// A party is one of those that a batch asks about.
+type party struct {
+	h    *held
+	in   *intent.Intent
+	step *step
+}
+
+// pollTogetherOnce asks about all of them once and stores what was said.
+func (e *Engine) pollTogetherOnce(ctx context.Context, all []*held) ([]step, *batch) {
+	steps := make([]step, len(all))
+	b := &batch{job: e.settings.Load().Jobs[*all[0].name]}
+	e.assemble(ctx, b, all, steps)
+	if len(b.parties) == 0 || ctx.Err() != nil {
+		return steps, b
+	}
+	err := e.askTogether(ctx, b)
+	if ctx.Err() != nil {
+		return steps, b // the process ends; nothing that was read half may count
+	}
+	var stored sync.WaitGroup // together, so that the store can write them together
+	for i, p := range b.parties {
+		q := said{err: err}
+		if err == nil {
+			r := b.reading.Readings[i]
+			// Who has to be asked for more goes on alone, on a place of its own.
+			if r == nil || r.Fetch != nil {
+				p.step.anew = alone
+				continue
+			}
+			q.reading = *r
+		}
+		stored.Go(func() { *p.step = e.accept(ctx, p.h, *p.step, p.in, q) })
+	}
+	stored.Wait()
+	return steps, b
+}
+
+// assemble reads the intents and sorts out who cannot be asked together with the
+// first: the config may have changed since they came together.
+func (e *Engine) assemble(ctx context.Context, b *batch, all []*held, steps []step) {
+	now := e.now()
+	var common crowdName
+	for i, h := range all {
+		s := &steps[i]
+		*s = step{started: now, job: b.job}
+		if b.job == nil {
+			continue
+		}
+		in, err := e.store.Get(ctx, h.lease.ID)
+		if err != nil {
+			*s = e.storeFailed(h, *s, err)
+			continue
+		}
+		s.peers = peersOf(b.job, &in)
+		if len(b.parties) == 0 {
+			common = s.peers
+		}
+		if s.peers != common || common == (crowdName{}) {
+			s.aside = true
+			continue
+		}
+		b.parties = append(b.parties, party{h, &in, s})
+	}
+}
+
+// askTogether sends the request and reads the answer. Parties that the request had
+// no room for leave the batch.
+func (e *Engine) askTogether(ctx context.Context, b *batch) error {
+	ins := make([]*intent.Intent, len(b.parties))
+	for i, p := range b.parties {
+		ins[i] = p.in
+	}
+	q, n, err := b.job.Adapter.BatchRequest(ins)
+	if err != nil {
+		return err
+	}
+	for _, p := range b.parties[n:] {
+		p.step.aside = true
+	}
+	b.parties, ins = b.parties[:n], ins[:n]
+	answer, err := e.ask(ctx, b.job, ins[0], q)
+	if err != nil {
+		return err
+	}
+	b.reading = b.job.Adapter.ReadBatch(ins, answer)
+	for _, r := range b.reading.Readings {
+		b.told = b.told || r != nil && r.Outcome == adapter.Readable
+	}
+	return nil
+}
+
+// learn notes whether the backend does what the config says of batches. The caller
+// holds e.mu.
+func (e *Engine) learn(b *batch) {
+	if b.job == nil || b.reading.Outcome == 0 || b.reading.Outcome == adapter.Unavailable {
+		return
+	}
+	l := e.lesson(b.job.JobName)
+	l.garbled++
+	if b.told {
+		l.garbled = 0
+	}
+	if !b.reading.Refused && l.garbled < maxGarbled {
+		return
+	}
+	l.garbled, l.noBatch = 0, e.now().add(lessonLasts)
+	if e.told.first("batch", b.job.Scope, b.job.Name) {
+		e.log().Warn("the backend does not tell of many jobs at once; they are asked for one by one",
+			"job", b.job.Name, "reason", b.reading.Reason, "for", lessonLasts, "check", "poll batch")
+	}
+}
