@@ -89,9 +89,9 @@ func TestEveryBuiltinPresetCompilesAndNamesItsSource(t *testing.T) {
 		require.True(t, name == "auto" || len(p.Sources) > 0, "%s has no source", name)
 		// As if one with a path of its own had left it out.
 		written := `{}`
-		var job struct{ Submit json.RawMessage }
+		var job struct{ Submit adapter.Route }
 		require.NoError(t, json.Unmarshal(p.Job, &job))
-		if job.Submit == nil {
+		if job.Submit.Path == "" {
 			written = `{"submit":{"path":"/jobs"}}`
 		}
 		merged, err := p.Under([]byte(written))
