@@ -255,7 +255,7 @@ const claimRetry = 5 * time.Second
 // spread over one interval, so that a start does not hammer the backend.
 func (e *Engine) resume(h *store.Held) {
 	if h.Intent.Reserved() {
-		e.endUncertain(h)
+		e.endUncertain(e.ctx, h)
 		return
 	}
 	ready := e.at(h.Intent.Due)
@@ -272,16 +272,16 @@ func (e *Engine) resume(h *store.Held) {
 
 // endUncertain ends a reservation whose maker is gone: whether the backend has the
 // request cannot be known.
-func (e *Engine) endUncertain(h *store.Held) {
+func (e *Engine) endUncertain(ctx context.Context, h *store.Held) {
 	in, events := h.Intent.Begin(time.Now())
 	in, last := in.End(intent.Failed, intent.Details{Error: &intent.Error{
 		Code:     intent.CodeSubmitUncertain,
 		Message:  "the gateway stopped between sending the request and reading the answer; the backend may have the job or not",
 		Category: intent.ByGateway,
 	}}, time.Now())
-	in.Expires = time.Now().Add(e.settings.Load().Retention)
+	in.Expires = e.expiry(&in, time.Now())
 	change := store.Change{Intent: in, Epoch: h.Epoch, Events: append(events, last...)}
-	if err := e.store.Append(e.ctx, change); err != nil {
+	if err := e.store.Append(ctx, change); err != nil {
 		e.log().Error("ending a submit of unknown outcome", "intent", in.ID, "err", err)
 		return
 	}

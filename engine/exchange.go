@@ -1,10 +1,8 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 
@@ -30,6 +28,7 @@ type exchange struct {
 	held    []byte // the body as long as it is held back
 	passing bool   // the head has gone to the client
 	done    bool   // the client is answered otherwise; what comes is read and dropped
+	present func() // answers the client then, when the backend's answer has been read
 }
 
 // maxHeld is up to where an answer is held back and can be read, in bytes.
@@ -117,19 +116,25 @@ func (x *exchange) decide(cut bool) {
 		return
 	}
 	x.warnInferred(reading)
-	in, err := x.open(reading)
-	if err != nil {
+	o := x.open(reading)
+	plain := x.Header().Clone() // for the case that there will be no intent
+	reply := x.compose(&o.intent, cut)
+	if err := x.settle(&o, x.remember(reply)); err != nil {
 		x.engine.log().Error("storing an intent", "job", x.submission.Job.Name, "err", err)
+		x.restore(plain)
 		x.Header().Set("Intent-Status", "unavailable")
 		x.pass()
 		return
 	}
-	x.respond(&in, cut)
+	x.send(reply)
 }
 
 // finish completes the exchange when the transport is through with it.
 func (x *exchange) finish(err error) error {
 	if err != nil && x.code == 0 {
+		if x.reservation != nil && x.submission.Key != "" && !errors.Is(err, ErrNotSent) {
+			x.endUncertain()
+		}
 		x.unreserve()
 		return err
 	}
@@ -140,7 +145,10 @@ func (x *exchange) finish(err error) error {
 		x.decide(err != nil)
 	}
 	x.unreserve()
-	if err != nil && !x.done {
+	switch {
+	case x.done:
+		x.present()
+	case err != nil:
 		panic(http.ErrAbortHandler) // the client must not take half an answer for a whole one
 	}
 	return nil
@@ -175,39 +183,4 @@ func (x *exchange) warnInferred(r adapter.SubmitReading) {
 		x.engine.log().Info("the job API was recognized; these lines would pin what was inferred",
 			"job", job.Name, "lines", r.Pin)
 	}
-}
-
-// A capture keeps a copy of a body while it streams through, as long as it fits.
-type capture struct {
-	body io.ReadCloser
-	room int64
-	kept bytes.Buffer
-	long bool
-	end  bool
-}
-
-func (c *capture) Read(p []byte) (int, error) {
-	n, err := c.body.Read(p)
-	switch {
-	case c.long:
-	case int64(c.kept.Len()+n) > c.room:
-		c.long = true
-		c.kept = bytes.Buffer{}
-	default:
-		c.kept.Write(p[:n])
-	}
-	if errors.Is(err, io.EOF) {
-		c.end = true
-	}
-	return n, err
-}
-
-func (c *capture) Close() error { return c.body.Close() }
-
-// whole returns the body if all of it was seen and fitted.
-func (c *capture) whole() ([]byte, bool) {
-	if c == nil || c.long || !c.end {
-		return nil, false
-	}
-	return c.kept.Bytes(), true
 }

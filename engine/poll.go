@@ -273,7 +273,7 @@ func gaveUp(r adapter.PollReading, after time.Duration) *intent.Error {
 // intent is left as it was and the backend asked again later.
 func (e *Engine) append(ctx context.Context, h *held, s step, after int64, next intent.Intent, events []intent.Event) step {
 	if next.Status.Terminal() {
-		next.Expires = time.Now().Add(e.settings.Load().Retention)
+		next.Expires = e.expiry(&next, time.Now())
 	}
 	err := e.store.Append(ctx, store.Change{Intent: next, Epoch: h.lease.Epoch, After: after, Events: events})
 	if err != nil {

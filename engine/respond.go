@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -24,29 +25,69 @@ const (
 // Responds lists the ways to respond.
 func Responds() []Respond { return []Respond{RespondMerge, RespondUntouched, RespondIntent} }
 
-// respond answers the client now that the intent is stored.
-func (x *exchange) respond(in *intent.Intent, cut bool) {
+// A reply is what the client of a submit gets.
+type reply struct {
+	code    int
+	header  http.Header // those of the ResponseWriter, as they are to be sent
+	body    []byte
+	whole   bool   // body is all of it: it can be kept to answer repeats
+	present func() // writes it all instead; nil if there is no need
+}
+
+// compose makes the reply to a submit that made an intent. It changes the headers
+// of the answer and nothing else.
+func (x *exchange) compose(in *intent.Intent, cut bool) reply {
 	base := x.submission.Base + "/" + in.ID.String()
 	h := x.Header()
 	h.Set("Intent-Id", in.ID.String())
 	h.Add("Link", "<"+base+`>; rel="status"`)
-	switch x.submission.Job.Respond {
-	case RespondIntent:
-		x.done, x.held = true, nil
+	switch {
+	case x.submission.Stream != nil:
 		x.dropBackendHeaders()
-		x.submission.Present(x.w, in)
-		return
-	case RespondMerge:
-		// A final answer is the result itself: it stays as it is.
-		if merged, ok := merge(x.held, in.ID.String(), base+"/events/stream"); ok && !cut && !in.Status.Terminal() && mayChange(h) {
-			x.held = merged
-			h.Set("Content-Length", strconv.Itoa(len(merged)))
-			for _, name := range []string{"Etag", "Digest", "Content-Digest", "Repr-Digest", "Content-Md5"} {
-				delete(h, name)
-			}
+		return reply{present: func() { x.submission.Stream(x.w, in) }}
+	case x.submission.Job.Respond == RespondIntent:
+		x.dropBackendHeaders()
+		rendered := recorder{header: h}
+		x.submission.Present(&rendered, in)
+		return reply{code: rendered.code, header: h, body: rendered.body, whole: true}
+	case x.submission.Job.Respond == RespondMerge && !cut && mayChange(h):
+		merged, ok := merge(x.held, in.ID.String(), base+"/events/stream")
+		if !ok {
+			break
 		}
+		h.Set("Content-Length", strconv.Itoa(len(merged)))
+		for _, name := range []string{"Etag", "Digest", "Content-Digest", "Repr-Digest", "Content-Md5"} {
+			h.Del(name)
+		}
+		return reply{code: x.code, header: h, body: merged, whole: true}
 	}
-	x.pass()
+	return reply{code: x.code, header: h, body: x.held, whole: !cut}
+}
+
+// send sends a reply of ours, or what of the backend's answer there is so far. What
+// is presented waits until the backend's answer has been read: it may go on for as
+// long as the intent does.
+func (x *exchange) send(r reply) {
+	switch {
+	case r.present != nil:
+		x.done, x.present, x.held = true, r.present, nil
+	case x.submission.Job.Respond == RespondIntent:
+		x.done, x.held = true, nil
+		x.present = func() {
+			x.w.WriteHeader(r.code)
+			_, _ = x.w.Write(r.body) // the client may have left
+		}
+	default:
+		x.held = r.body
+		x.pass()
+	}
+}
+
+// restore puts the headers back to what they were.
+func (x *exchange) restore(plain http.Header) {
+	h := x.Header()
+	clear(h)
+	maps.Copy(h, plain)
 }
 
 // dropBackendHeaders takes back the headers of an answer that is not sent. What

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddy-intents/caddy-intents/adapter"
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/store"
 )
@@ -22,15 +21,34 @@ type Submission struct {
 	Client string            // the client's address, without port
 	Prefix string            // stripped from the path before us
 	Base   string            // where the intent API is, as the client sees it: "/v1/intents"
+	Key    string            // idempotency key with its scope, as a MAC; "" for none
 
 	// Present answers the client with the intent; it is called if the job's
 	// Respond is RespondIntent.
 	Present func(w http.ResponseWriter, in *intent.Intent)
+
+	// Stream, if set, answers the client with the events of the intent instead of
+	// what Respond says. The intent is stored ahead of the request.
+	Stream func(w http.ResponseWriter, in *intent.Intent)
 }
 
-// ErrNotAccepted is returned by Submit if nothing was sent because the store could
-// not take what had to be written ahead. Trying again later makes sense.
-var ErrNotAccepted = errors.New("the intent could not be stored ahead of the request")
+// These can be returned by Submit. Nothing was sent.
+var (
+	// ErrNotAccepted: the store could not take what had to be written ahead. Trying
+	// again later makes sense.
+	ErrNotAccepted = errors.New("the intent could not be stored ahead of the request")
+	// ErrKeyReused: the idempotency key was used for a request with another body.
+	ErrKeyReused = errors.New("the idempotency key was used for another request")
+	// ErrKeyInProgress: the first request with the key is still under way.
+	ErrKeyInProgress = errors.New("a request with the same idempotency key is under way")
+	// ErrKeyUncertain: whether the backend got the first request with the key cannot
+	// be known, so it is not sent again.
+	ErrKeyUncertain = errors.New("it is not known whether the backend got the first request with this idempotency key")
+)
+
+// ErrNotSent in the error of a Transport says that the backend got nothing: it
+// could not be reached.
+var ErrNotSent = errors.New("nothing was sent")
 
 // How long the backend may take for its answer once the client has left, and the
 // store for a write that a client waits for.
@@ -55,13 +73,23 @@ func (e *Engine) Submit(w http.ResponseWriter, r *http.Request, s Submission) er
 	ctx, done := outlive(r.Context(), submitLinger)
 	defer done()
 	x := &exchange{engine: e, w: w, ctx: ctx, submission: s, host: r.Host, path: r.URL.EscapedPath(), before: w.Header().Clone()}
-	if s.Job.Respond == RespondIntent {
-		if err := x.reserve(); err != nil {
-			return err
-		}
+	if answered, err := x.writeAhead(r); answered || err != nil {
+		return err
 	}
 	err := s.Job.Backend.Transport.Send(x, x.outgoing(r))
 	return x.finish(err)
+}
+
+// writeAhead stores a reservation if this submit needs one. It reports whether the
+// client is answered already: with what the first request under the same key got.
+func (x *exchange) writeAhead(r *http.Request) (answered bool, err error) {
+	switch {
+	case x.submission.Key != "":
+		return x.claimKey(r)
+	case x.submission.Job.Respond == RespondIntent, x.submission.Stream != nil:
+		return false, x.reserve()
+	}
+	return false, nil
 }
 
 // outlive returns a context that goes on for a while after its parent has ended.
@@ -85,9 +113,21 @@ func (x *exchange) outgoing(r *http.Request) *http.Request {
 			out.Header.Del(name)
 		}
 	}
-	if x.submission.Job.Adapter.ReadsRequest() && r.Body != nil {
-		x.capture = &capture{body: r.Body, room: x.submission.Job.MaxBody}
+	if r.Body == nil {
+		return out
+	}
+	if x.submission.Job.Adapter.ReadsRequest() {
+		x.capture = newCapture(r.Body, x.submission.Job.MaxBody)
+	} else if x.submission.Key != "" {
+		x.capture = newCapture(r.Body, 0) // for its hash
+	}
+	if x.capture != nil {
 		out.Body = x.capture
+	}
+	if x.submission.Key != "" && out.ContentLength == 0 {
+		// Go's transport repeats a request that has a key and no body on its own when
+		// a connection breaks. Of a body of unknown length it has to be afraid.
+		out.ContentLength = -1
 	}
 	return out
 }
@@ -117,10 +157,12 @@ func acceptNoStream(h http.Header) {
 func (x *exchange) reserve() error {
 	ctx, cancel := context.WithTimeout(x.ctx, storeTimeout)
 	defer cancel()
-	in := x.newIntent(time.Now())
-	held, err := x.engine.store.Reserve(ctx, in)
-	if err != nil {
-		x.engine.log().Error("storing an intent ahead of its request", "job", in.Job, "err", err)
+	held, err := x.engine.store.Reserve(ctx, x.newIntent(time.Now()))
+	switch {
+	case errors.Is(err, store.ErrExists):
+		return err
+	case err != nil:
+		x.engine.log().Error("storing an intent ahead of its request", "job", x.submission.Job.Name, "err", err)
 		return fmt.Errorf("%w: %w", ErrNotAccepted, err)
 	}
 	x.reservation = &held
@@ -140,67 +182,7 @@ func (x *exchange) newIntent(now time.Time) intent.Intent {
 			Scheme:   s.Scheme,
 			Client:   s.Client,
 			Prefix:   s.Prefix,
+			Key:      s.Key,
 		},
 	}
-}
-
-// open makes the job that the answer names an intent and stores it. What the
-// answer says of the job's state comes with it.
-func (x *exchange) open(r adapter.SubmitReading) (intent.Intent, error) {
-	now := time.Now()
-	in := x.newIntent(now)
-	if x.reservation != nil {
-		in = x.reservation.Intent
-	}
-	if body, whole := x.capture.whole(); whole {
-		in.Request, in.Captured = body, true
-	}
-	in, events := in.Begin(now)
-	in, more := in.Deliver(r.Delivery, now)
-	events = append(events, more...)
-	in.Memory = r.Memory
-	if r.Reading != nil {
-		in, more = in.Apply(*r.Reading, now)
-		events = append(events, more...)
-	}
-	pause := max(x.submission.Job.Pace.First, r.RetryAfter)
-	in.Due = now.Add(pause)
-	if in.Status.Terminal() {
-		in.Expires = now.Add(x.engine.settings.Load().Retention)
-	}
-	lease, err := x.store(in, events)
-	if err != nil {
-		return in, err
-	}
-	if in.Status.Terminal() {
-		x.engine.reportEnd(&in)
-		return in, nil
-	}
-	x.engine.hold(lease, &in, x.engine.now().add(pause))
-	return in, nil
-}
-
-func (x *exchange) store(in intent.Intent, events []intent.Event) (store.Lease, error) {
-	ctx, cancel := context.WithTimeout(x.ctx, storeTimeout)
-	defer cancel()
-	if x.reservation == nil {
-		held, err := x.engine.store.Create(ctx, in, events)
-		return held.Lease, err
-	}
-	lease := x.reservation.Lease
-	x.reservation = nil
-	return lease, x.engine.store.Append(ctx, store.Change{Intent: in, Epoch: lease.Epoch, Events: events})
-}
-
-// unreserve forgets the reservation of a request that made no job.
-func (x *exchange) unreserve() {
-	if x.reservation == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(x.ctx, storeTimeout)
-	defer cancel()
-	if err := x.engine.store.Drop(ctx, x.reservation.ID, x.reservation.Epoch); err != nil {
-		x.engine.log().Error("forgetting a reservation", "intent", x.reservation.ID, "err", err)
-	}
-	x.reservation = nil
 }

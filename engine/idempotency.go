@@ -1,0 +1,132 @@
+package engine
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"time"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/store"
+)
+
+// How long a request waits for the first one with its key, and how often it looks.
+// The store tells nobody when a reservation is dropped.
+const (
+	keyWait = 30 * time.Second
+	keyLook = 50 * time.Millisecond
+)
+
+// maxReplay bounds the body that is kept to answer repeats, in bytes.
+const maxReplay = 64 << 10
+
+// claimKey makes this request the first one with its key, or answers it as the
+// first one was. A store that cannot be asked lets the request through without the
+// key's protection, unless something has to be written ahead anyway.
+func (x *exchange) claimKey(r *http.Request) (answered bool, err error) {
+	for begun := time.Now(); ; {
+		err := x.reserve()
+		switch {
+		case err == nil:
+			return false, nil
+		case !errors.Is(err, store.ErrExists):
+			return false, x.withoutKey(err)
+		}
+		in, replay, err := x.engine.store.ByKey(r.Context(), x.submission.Key)
+		switch {
+		case errors.Is(err, store.ErrNotFound): // dropped meanwhile: it is free
+			continue
+		case err != nil:
+			return false, x.withoutKey(err)
+		case !in.Reserved():
+			return true, x.replay(r, &in, replay)
+		case time.Since(begun) >= keyWait:
+			return false, ErrKeyInProgress
+		}
+		select {
+		case <-time.After(keyLook):
+		case <-r.Context().Done():
+			return false, context.Cause(r.Context())
+		}
+	}
+}
+
+// withoutKey lets a request through whose key cannot be kept.
+func (x *exchange) withoutKey(err error) error {
+	if x.submission.Job.Respond == RespondIntent || x.submission.Stream != nil {
+		return err
+	}
+	x.submission.Key = ""
+	x.Header().Set("Intent-Status", "unavailable")
+	return nil
+}
+
+// replay answers a request as the first one with its key was answered.
+func (x *exchange) replay(r *http.Request, in *intent.Intent, first store.Replay) error {
+	if first.Hash == nil {
+		return ErrKeyUncertain
+	}
+	c := newCapture(r.Body, 0)
+	if _, err := io.Copy(io.Discard, c); err != nil {
+		return err
+	}
+	if subtle.ConstantTimeCompare(c.hash(), first.Hash) != 1 {
+		return ErrKeyReused
+	}
+	if x.submission.Stream != nil {
+		x.submission.Stream(x.w, in)
+		return nil
+	}
+	h := x.Header()
+	if first.Code == 0 { // the answer was too long to be kept
+		h.Set("Idempotency-Replayed", "true")
+		x.submission.Present(x.w, in)
+		return nil
+	}
+	maps.Copy(h, first.Header)
+	h.Set("Idempotency-Replayed", "true")
+	x.w.WriteHeader(first.Code)
+	_, _ = x.w.Write(first.Body) // the client may have left
+	return nil
+}
+
+// remember makes of a reply what answers repeats of this request.
+func (x *exchange) remember(r reply) *store.Replay {
+	if x.submission.Key == "" {
+		return nil
+	}
+	x.capture.drain()
+	kept := &store.Replay{Hash: x.capture.hash()}
+	if r.whole && len(r.body) <= maxReplay {
+		kept.Code, kept.Header, kept.Body = r.code, replayHeader(r.header, x.before), r.body
+	}
+	return kept
+}
+
+// replayHeader is what of a head belongs to the answer: not what the handlers
+// around us set for every answer, nor what is about the connection or one moment.
+func replayHeader(h, before http.Header) http.Header {
+	kept := make(http.Header, len(h))
+	for name, values := range h {
+		switch name {
+		case "Connection", "Date", "Keep-Alive", "Set-Cookie", "Trailer", "Transfer-Encoding", "Via":
+			continue
+		}
+		if _, ours := before[name]; !ours {
+			kept[name] = values
+		}
+	}
+	return kept
+}
+
+// endUncertain ends a keyed request whose answer did not come although the backend
+// may have the request. The key stays: a repeat must not make a second job.
+func (x *exchange) endUncertain() {
+	ctx, cancel := context.WithTimeout(x.ctx, storeTimeout)
+	defer cancel()
+	x.engine.endUncertain(ctx, x.reservation)
+	x.reservation = nil
+}

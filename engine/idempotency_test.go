@@ -1,0 +1,208 @@
+package engine_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-intents/caddy-intents/engine"
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/legacytest"
+	"github.com/caddy-intents/caddy-intents/store"
+)
+
+// postKey submits with an idempotency key and a body.
+func (et *tester) postKey(key, body string) (*httptest.ResponseRecorder, error) {
+	r := httptest.NewRequest("POST", "/reports/generate", strings.NewReader(body))
+	w := httptest.NewRecorder()
+	err := et.engine.Submit(w, r, engine.Submission{
+		Job: et.job, Scheme: "https", Client: "203.0.113.7", Base: "/v1/intents", Key: key,
+		Present: func(w http.ResponseWriter, in *intent.Intent) {
+			w.WriteHeader(http.StatusAccepted)
+			fmt.Fprintf(w, `{"presented":%q}`, in.ID)
+		},
+	})
+	return w, err
+}
+
+func (et *tester) posts() int { return len(et.backend.AskedFor("POST", "/reports/generate")) }
+
+func TestARepeatGetsTheFirstAnswer(t *testing.T) {
+	for _, how := range engine.Responds() {
+		inBubble(t, func(t *testing.T, et *tester) {
+			first, err := et.postKey("k", `{"a":1}`)
+			require.NoError(t, err)
+			et.advance(time.Minute)
+			again, err := et.postKey("k", `{"a":1}`)
+			require.NoError(t, err)
+			require.Equal(t, first.Code, again.Code)
+			require.Equal(t, first.Body.String(), again.Body.String())
+			require.Equal(t, "true", again.Header().Get("Idempotency-Replayed"))
+			require.Empty(t, first.Header().Get("Idempotency-Replayed"))
+			again.Header().Del("Idempotency-Replayed")
+			require.Equal(t, first.Header(), again.Header())
+			require.Equal(t, 1, et.posts())
+		}, respond(how))
+	}
+}
+
+func TestARepeatIsAnsweredAfterTheEndAndARestart(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		first, err := et.postKey("k", `{}`)
+		require.NoError(t, err)
+		et.backend.Finishes("job-1")
+		et.advance(time.Minute)
+		et.restart()
+		again, err := et.postKey("k", `{}`)
+		require.NoError(t, err)
+		require.Equal(t, first.Body.String(), again.Body.String())
+		require.Equal(t, 1, et.posts())
+	})
+}
+
+func TestAKeyLivesADayAtLeast(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		_, err := et.postKey("k", `{}`)
+		require.NoError(t, err)
+		et.backend.Finishes("job-1")
+		et.advance(23 * time.Hour)
+		_, err = et.postKey("k", `{}`)
+		require.NoError(t, err)
+		require.Equal(t, 1, et.posts())
+		et.advance(2 * time.Hour)
+		_, err = et.postKey("k", `{}`)
+		require.NoError(t, err)
+		require.Equal(t, 2, et.posts())
+	})
+}
+
+func TestAnotherBodyUnderTheSameKeyIsAMistake(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		_, err := et.postKey("k", `{"a":1}`)
+		require.NoError(t, err)
+		_, err = et.postKey("k", `{"a":2}`)
+		require.ErrorIs(t, err, engine.ErrKeyReused)
+		_, err = et.postKey("other", `{"a":2}`)
+		require.NoError(t, err)
+		require.Equal(t, 2, et.posts())
+	})
+}
+
+func TestManyEqualRequestsAtOnceMakeOneJob(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		et.backend.Meets(legacytest.Submits, legacytest.Late(time.Second), 1)
+		var all sync.WaitGroup
+		ids := make(chan string, 256) // room for all: nobody waits
+		for range 256 {
+			all.Go(func() {
+				w, err := et.postKey("k", `{"a":1}`)
+				if err != nil {
+					ids <- err.Error()
+					return
+				}
+				ids <- w.Header().Get("Intent-Id")
+			})
+		}
+		all.Wait()
+		close(ids)
+		seen := make(map[string]int)
+		for id := range ids {
+			seen[id]++
+		}
+		require.Len(t, seen, 1, "%v", seen)
+		require.Equal(t, 1, et.posts())
+	})
+}
+
+func TestWaitingForTheFirstRequestEndsAfterHalfAMinute(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		et.backend.Meets(legacytest.Submits, legacytest.Late(time.Minute), 1)
+		first := make(chan error, 1)
+		go func() {
+			_, err := et.postKey("k", `{}`)
+			first <- err
+		}()
+		synctest.Wait()
+		begun := time.Now()
+		_, err := et.postKey("k", `{}`)
+		require.ErrorIs(t, err, engine.ErrKeyInProgress)
+		require.InDelta(t, 30, time.Since(begun).Seconds(), 1)
+		require.NoError(t, <-first)
+		require.Equal(t, 1, et.posts())
+	})
+}
+
+func TestARefusalFreesTheKey(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		et.backend.Meets(legacytest.Submits, legacytest.Code(503, ""), 1)
+		w, err := et.postKey("k", `{}`)
+		require.NoError(t, err)
+		require.Equal(t, 503, w.Code)
+		w, err = et.postKey("k", `{}`)
+		require.NoError(t, err)
+		require.Equal(t, 202, w.Code)
+		require.Empty(t, w.Header().Get("Idempotency-Replayed"))
+	})
+}
+
+func TestALostAnswerIsUncertainAndNotRepeated(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		et.backend.Meets(legacytest.Submits, legacytest.AnswerLost, 1)
+		_, err := et.postKey("k", `{}`)
+		require.ErrorIs(t, err, legacytest.ErrNoAnswer)
+		_, err = et.postKey("k", `{}`)
+		require.ErrorIs(t, err, engine.ErrKeyUncertain)
+		require.Equal(t, 1, et.posts())
+		page, err := et.store.List(t.Context(), filterAll)
+		require.NoError(t, err)
+		require.Equal(t, intent.CodeSubmitUncertain, page.Intents[0].Error.Code)
+	})
+}
+
+func TestAKeyWithoutAStorePassesThrough(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		et.store.fails(store.ErrUnavailable)
+		w, err := et.postKey("k", `{}`)
+		require.NoError(t, err)
+		require.Equal(t, 202, w.Code)
+		require.Equal(t, "unavailable", w.Header().Get("Intent-Status"))
+	})
+}
+
+func TestAnswersTooLongToKeepAreReplayedAsTheIntent(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		et.backend.Meets(legacytest.Submits, legacytest.Body("application/json", `{"job_id":"1","pad":"`+strings.Repeat("x", 70<<10)+`"}`), 1)
+		first, err := et.postKey("k", `{}`)
+		require.NoError(t, err)
+		again, err := et.postKey("k", `{}`)
+		require.NoError(t, err)
+		require.JSONEq(t, `{"presented":"`+first.Header().Get("Intent-Id")+`"}`, again.Body.String())
+		require.Equal(t, 1, et.posts())
+	})
+}
+
+func TestAStreamAnswersTheSubmitAndIsWrittenAhead(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		streamed := ""
+		submission := engine.Submission{Job: et.job, Base: "/v1/intents", Stream: func(w http.ResponseWriter, in *intent.Intent) {
+			streamed = in.ID.String()
+			_, _ = w.Write([]byte("event: ..."))
+		}}
+		w := httptest.NewRecorder()
+		require.NoError(t, et.engine.Submit(w, httptest.NewRequest("POST", "/reports/generate", nil), submission))
+		require.Equal(t, streamed, w.Header().Get("Intent-Id"))
+		require.Equal(t, "event: ...", w.Body.String())
+
+		et.store.fails(store.ErrFull)
+		err := et.engine.Submit(httptest.NewRecorder(), httptest.NewRequest("POST", "/reports/generate", nil), submission)
+		require.ErrorIs(t, err, engine.ErrNotAccepted)
+		require.Equal(t, 1, et.posts(), "nothing was sent")
+	})
+}
