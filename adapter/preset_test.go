@@ -102,5 +102,5 @@ func TestEveryBuiltinPresetCompilesAndNamesItsSource(t *testing.T) {
 		require.NoError(t, err, name)
 	}
 	_, err := adapter.BuiltinPreset("../doc")
-	require.ErrorContains(t, err, `preset: "../doc" is unknown; known are: auto, `)
+	require.ErrorContains(t, err, `preset: "../doc" is unknown; known are: airflow, auto, `)
 }
