@@ -24,6 +24,8 @@ type Engine struct {
 	settings atomic.Pointer[Generation]
 	told     told
 
+	storeFails atomic.Bool // the last write of a poll failed
+
 	ctx     context.Context // ends with Stop; the cause is ErrStopping
 	cancel  context.CancelCauseFunc
 	loops   sync.WaitGroup // schedule, claim, retain
@@ -37,6 +39,7 @@ type Engine struct {
 	answers     answers
 	generations []*Generation
 	queue       heap
+	alarm       moment // when the schedule looks by itself
 	holds       map[intent.ID]*held
 	names       map[JobName]*JobName
 	lanes       map[string]*lane
@@ -54,6 +57,7 @@ func New(s store.Store) *Engine {
 	e := &Engine{
 		store:      s,
 		begun:      time.Now(),
+		alarm:      never,
 		ctx:        ctx,
 		cancel:     cancel,
 		wake:       make(chan struct{}, 1),
@@ -124,6 +128,7 @@ func (e *Engine) startDue() time.Duration {
 		}
 		next = min(next, l.next)
 	}
+	e.alarm = next
 	return min(next.sub(now), time.Hour)
 }
 
@@ -151,7 +156,7 @@ func (e *Engine) park(h *held) {
 	}
 	e.unseat(h)
 	e.parked[h] = struct{}{}
-	e.queue.set(h, h.deadline)
+	e.place(h, h.deadline)
 }
 
 // hear takes the store's signals. It is called by the store and returns at once.
@@ -194,8 +199,11 @@ func (e *Engine) watch(h *held, until moment) {
 const maxEarly = 4096
 
 func (e *Engine) rememberEarly(id intent.ID, until moment) {
-	if len(e.early) >= maxEarly {
-		clear(e.early)
+	for other := range e.early {
+		if len(e.early) < maxEarly {
+			break
+		}
+		delete(e.early, other)
 	}
 	e.early[id] = until
 }

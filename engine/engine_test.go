@@ -167,3 +167,23 @@ func TestDeadlinesAreKeptInABacklog(t *testing.T) {
 		j.Deadline = 20 * time.Second
 	})
 }
+
+func TestAReloadThatRemovesAJobStopsNoOther(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		// Two polls of the job that goes away: one under way, one behind it in the lane.
+		et.backend.Meets(legacytest.Polls, legacytest.Late(6*time.Second), 1)
+		_, first := et.submit()
+		et.submit()
+		et.backend.Finishes(first)
+		et.advance(time.Second)
+		other := *et.job
+		other.Name = "other"
+		et.use(&other)
+		et.advance(10 * time.Second)
+		et.job = &other
+		id, job := et.submit()
+		et.backend.Finishes(job)
+		et.advance(5 * time.Second)
+		require.Equal(t, intent.Completed, et.get(id).Status)
+	}, func(j *engine.Job, _ *adapter.Spec) { j.Backend.InFlight = 1 })
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"mime"
 	"net/http"
+	"strings"
 
 	"github.com/caddy-intents/caddy-intents/adapter"
 	"github.com/caddy-intents/caddy-intents/store"
@@ -81,9 +82,18 @@ func (x *exchange) Unwrap() http.ResponseWriter { return x.w }
 // mayNameJob tells from the head whether the answer has to be read before it is
 // passed on.
 func (x *exchange) mayNameJob() bool {
-	media, _, _ := mime.ParseMediaType(x.Header().Get("Content-Type"))
-	return media != "text/event-stream" &&
-		x.submission.Job.Adapter.MayNameJob(adapter.Answer{Code: x.code, Header: x.Header()})
+	return !streams(x.Header().Get("Content-Type")) && x.submission.Job.Adapter.MayNameJob(adapter.Answer{Code: x.code, Header: x.Header()})
+}
+
+// streams reports whether a body of this type is read as it comes. It is not held
+// back: no job API answers a submit like that.
+func streams(contentType string) bool {
+	media, _, _ := mime.ParseMediaType(contentType)
+	switch media {
+	case "text/event-stream", "application/x-ndjson", "application/ndjson", "application/jsonl", "application/stream+json":
+		return true
+	}
+	return strings.HasPrefix(media, "multipart/")
 }
 
 // pass sends the head and what was held back.
@@ -149,7 +159,9 @@ func (x *exchange) finish(err error) error {
 	case x.done:
 		x.present()
 	case err != nil:
-		panic(http.ErrAbortHandler) // the client must not take half an answer for a whole one
+		// The client gets what there is, and must not take half an answer for a whole one.
+		_ = http.NewResponseController(x.w).Flush()
+		panic(http.ErrAbortHandler)
 	}
 	return nil
 }
@@ -168,8 +180,7 @@ func (x *exchange) warnNoJob(err error) {
 	case none.Refused != "":
 	case x.engine.told.first("no job", job.Scope, job.Name, none.Error()):
 		x.engine.log().Warn("the answer to a submit names no job; there is no intent",
-			"job", job.Name, "code", x.code, "keys", none.Keys, "err", none,
-			"add", "job_id <expression>, for example job_id body.id")
+			"job", job.Name, "code", x.code, "keys", none.Keys, "err", none)
 	}
 }
 

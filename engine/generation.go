@@ -88,7 +88,7 @@ func (e *Engine) settingsChanged() {
 	e.settings.Store(current)
 	for h := range e.parked {
 		delete(e.parked, h)
-		e.queue.set(h, e.now())
+		e.place(h, e.now())
 	}
 	e.told.forget()
 	clear(e.lessons)

@@ -85,9 +85,15 @@ func (e *Engine) intern(n JobName) *JobName {
 // holds e.mu.
 func (e *Engine) plan(h *held, due moment) {
 	at := min(max(due, h.floor), h.deadline)
-	e.queue.set(h, at)
+	e.place(h, at)
 	e.seat(h, at)
-	if e.queue.slots[0].h == h {
+}
+
+// place is the only way into the heap: what comes before the moment that the
+// schedule sleeps until wakes it. The caller holds e.mu.
+func (e *Engine) place(h *held, at moment) {
+	e.queue.set(h, at)
+	if at < e.alarm {
 		e.wakeLocked()
 	}
 }

@@ -65,7 +65,7 @@ func (e *Engine) enter(h *held, b *Backend, now moment) {
 	l := e.laneOf(b)
 	h.waiting = true
 	if h.deadline > now {
-		e.queue.set(h, h.deadline)
+		e.place(h, h.deadline)
 	}
 	if h.watched > now || h.deadline <= now || h.manner != usual {
 		l.watched.push(h)
@@ -88,8 +88,9 @@ func (e *Engine) pump(l *lane) {
 		turn := l.limit.ReserveN(now, 1)
 		if wait := turn.DelayFrom(now); wait > 0 {
 			turn.CancelAt(now)
-			l.next = e.now().add(wait)
-			e.wakeLocked()
+			if l.next = e.now().add(wait); l.next < e.alarm {
+				e.wakeLocked()
+			}
 			return
 		}
 		h := l.watched.pop()

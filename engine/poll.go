@@ -64,14 +64,20 @@ func (e *Engine) settle(h *held, s step) {
 	now := e.now()
 	manner := h.manner
 	h.manner = usual
-	if s.again > 0 { // nothing was learnt; what was asked counts against the pace all the same
-		e.plan(h, max(now.add(s.again), s.started.add(DefaultPace.Interval)))
-		return
+	if s.outcome != notPolled {
+		h.polled = s.started
+		h.floor = now.add(s.retryAfter)
+		if s.retryAfter == 0 {
+			h.floor = 0
+		}
 	}
-	h.polled = s.started
-	h.floor = now.add(s.retryAfter)
-	if s.retryAfter == 0 {
-		h.floor = 0
+	if s.again > 0 { // what was asked counts against the pace although nothing was stored of it
+		due := now.add(s.again)
+		if s.job != nil && s.outcome != notPolled {
+			due = max(due, s.started.add(s.job.Pace.Interval))
+		}
+		e.plan(h, due)
+		return
 	}
 	h.last = s.outcome
 	if s.outcome == answered {
@@ -80,7 +86,7 @@ func (e *Engine) settle(h *held, s step) {
 		h.failures++
 	}
 	if s.job == nil { // it went away meanwhile: park
-		e.queue.set(h, now)
+		e.place(h, now)
 		return
 	}
 	e.enlist(h, s.peers)
@@ -174,7 +180,7 @@ func (e *Engine) read(ctx context.Context, h *held, s step, in *intent.Intent, q
 	if q.err != nil {
 		s.outcome = unavailable
 		e.log().Debug("polling", "intent", in.ID, "job", in.Job, "attempt", h.failures+1, "err", q.err)
-		next, events := e.waitForBackend(h, *in)
+		next, events := e.wait(h, *in, "backend")
 		return next, events, s
 	}
 	s.retryAfter = r.RetryAfter
@@ -196,7 +202,7 @@ func (e *Engine) read(ctx context.Context, h *held, s step, in *intent.Intent, q
 	case adapter.Unavailable:
 		s.outcome = unavailable
 		e.log().Debug("backend is unavailable", "intent", in.ID, "job", in.Job, "code", q.code, "attempt", h.failures+1)
-		next, events := e.waitForBackend(h, next)
+		next, events := e.wait(h, next, "backend")
 		return next, events, s
 	case adapter.Missing, adapter.Gone:
 		s.outcome = missing
@@ -212,7 +218,12 @@ func (e *Engine) read(ctx context.Context, h *held, s step, in *intent.Intent, q
 			next, events := next.End(intent.Failed, intent.Details{Error: gaveUp(r, s.job.Pace.GiveUp)}, time.Now())
 			return next, events, s
 		}
-		return next, nil, s
+		if h.failures+1 >= waitAfter && e.told.first("unreadable", in.Scope, in.Job) {
+			e.log().Warn("the backend's status answers cannot be read; intents fail after give_up",
+				"job", in.Job, "intent", in.ID, "code", q.code, "reason", r.Reason)
+		}
+		next, events := e.wait(h, next, "unreadable")
+		return next, events, s
 	}
 }
 
@@ -254,11 +265,12 @@ func (e *Engine) fetchResult(ctx context.Context, job *Job, in *intent.Intent, q
 // the backend keeps them waiting. One refused connection is not news.
 const waitAfter = 3
 
-func (e *Engine) waitForBackend(h *held, in intent.Intent) (intent.Intent, []intent.Event) {
+// wait says in the intent what it waits for, once that is more than a moment.
+func (e *Engine) wait(h *held, in intent.Intent, why string) (intent.Intent, []intent.Event) {
 	if h.failures+1 < waitAfter {
 		return in, nil
 	}
-	return in.Wait("backend", time.Now())
+	return in.Wait(why, time.Now())
 }
 
 func gaveUp(r adapter.PollReading, after time.Duration) *intent.Error {
@@ -279,6 +291,9 @@ func (e *Engine) append(ctx context.Context, h *held, s step, after int64, next 
 	if err != nil {
 		return e.storeFailed(h, s, err)
 	}
+	if e.storeFails.CompareAndSwap(true, false) {
+		e.log().Info("the store takes what polls bring again")
+	}
 	if next.Status.Terminal() {
 		e.ended(next.ID, s.told)
 		e.reportEnd(&next)
@@ -296,7 +311,9 @@ func (e *Engine) storeFailed(h *held, s step, err error) step {
 		s.over = true // somebody else goes on with it, or there is nothing to go on with
 	case e.ctx.Err() != nil:
 	default:
-		e.log().Error("storing a poll", "intent", h.lease.ID, "err", err)
+		if e.storeFails.CompareAndSwap(false, true) { // once, and not at every poll onto a disk that is full
+			e.log().Error("the store does not take what polls bring; they are repeated until it does", "intent", h.lease.ID, "err", err)
+		}
 		s.again = storeRetry
 	}
 	return s

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"net/http"
 	"testing"
 	"time"
 
@@ -300,5 +301,38 @@ func TestRetentionRemovesAnEndedIntent(t *testing.T) {
 		et.advance(time.Minute)
 		_, err := et.store.Get(t.Context(), id)
 		require.Error(t, err)
+	})
+}
+
+func TestAFullStoreDoesNotMakeUsHammerTheBackend(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		id, job := et.submit()
+		et.watch(id, time.Hour)
+		et.backend.Meets(legacytest.Polls, func(w http.ResponseWriter, r *http.Request, well http.HandlerFunc) {
+			w.Header().Set("Retry-After", "50")
+			well(w, r)
+		}, legacytest.Always)
+		et.backend.Says(job, "running", 10)
+		et.store.fails(errDisk)
+		et.advance(10 * time.Minute)
+		at := et.pollsAt(job)
+		require.Greater(t, len(at), 5)
+		for i := 1; i < len(at); i++ {
+			require.GreaterOrEqual(t, at[i]-at[i-1], 50*time.Second)
+		}
+		require.Len(t, et.log.with("does not take what polls bring"), 1)
+	}, func(j *engine.Job, _ *adapter.Spec) { j.Pace.Interval = 20 * time.Second })
+}
+
+func TestUnreadableAnswersAreToldWhileTheyLast(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		id, _ := et.submit()
+		et.backend.Meets(legacytest.Polls, legacytest.HTML, legacytest.Always)
+		et.advance(time.Minute)
+		require.Equal(t, "unreadable", et.get(id).Waiting)
+		require.Len(t, et.log.with("cannot be read"), 1)
+		et.backend.Recovers()
+		et.advance(time.Minute)
+		require.Empty(t, et.get(id).Waiting)
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -55,7 +54,7 @@ func (e *Engine) askUntil(ctx context.Context, job *Job, in *intent.Intent, q ad
 func newRequest(ctx context.Context, in *intent.Intent, q adapter.Request) (*http.Request, error) {
 	u, err := url.ParseRequestURI(q.URL)
 	if err != nil || u.Host != "" || !strings.HasPrefix(q.URL, "/") {
-		return nil, fmt.Errorf("building a request: the target is not a path: %w", err)
+		return nil, errNoPath // and not err, which quotes a query that may be a key
 	}
 	r := &http.Request{
 		Method:     q.Method,
@@ -83,6 +82,8 @@ func newRequest(ctx context.Context, in *intent.Intent, q adapter.Request) (*htt
 	}
 	return r.WithContext(ctx), nil
 }
+
+var errNoPath = errors.New("building a request: the target is not a path")
 
 // errAnswerTooLong ends the transfer of an answer that nobody will read.
 var errAnswerTooLong = errors.New("answer is too long")

@@ -39,14 +39,15 @@ type reply struct {
 func (x *exchange) compose(in *intent.Intent, cut bool) reply {
 	base := x.submission.Base + "/" + in.ID.String()
 	h := x.Header()
+	if x.submission.Stream != nil || x.submission.Job.Respond == RespondIntent {
+		x.dropBackendHeaders()
+	}
 	h.Set("Intent-Id", in.ID.String())
 	h.Add("Link", "<"+base+`>; rel="status"`)
 	switch {
 	case x.submission.Stream != nil:
-		x.dropBackendHeaders()
 		return reply{present: func() { x.submission.Stream(x.w, in) }}
 	case x.submission.Job.Respond == RespondIntent:
-		x.dropBackendHeaders()
 		rendered := recorder{header: h}
 		x.submission.Present(&rendered, in)
 		return reply{code: rendered.code, header: h, body: rendered.body, whole: true}
@@ -98,7 +99,7 @@ func (x *exchange) dropBackendHeaders() {
 	for name := range h {
 		before, ok := x.before[name]
 		switch {
-		case name == "Intent-Id", name == "Link", name == "Vary", strings.HasPrefix(name, "Access-Control-"):
+		case name == "Vary", strings.HasPrefix(name, "Access-Control-"):
 		case ok:
 			h[name] = before
 		default:

@@ -67,6 +67,13 @@ func (b *patient) waitingNow() int {
 	return b.waiting
 }
 
+// refuse has the query answered with a code from now on; 0 for waiting again.
+func (b *patient) refuse(code int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.code = code
+}
+
 // change answers all that wait.
 func (b *patient) change() {
 	b.mu.Lock()
@@ -119,7 +126,7 @@ func TestAWaitThatIsRefusedIsDoneWithout(t *testing.T) {
 	for _, code := range []int{400, 404, 501, 504} {
 		t.Run(http.StatusText(code), func(t *testing.T) {
 			inWaits(t, func(t *testing.T, et *tester, b *patient) {
-				b.code = code
+				b.refuse(code)
 				id, job := et.submit()
 				et.watch(id, time.Hour)
 				et.advance(600 * time.Millisecond)
@@ -129,7 +136,7 @@ func TestAWaitThatIsRefusedIsDoneWithout(t *testing.T) {
 				et.advance(8 * time.Second)
 				require.Len(t, et.pollsAt(job), 5)
 				require.Len(t, et.log.with("does not wait"), 1)
-				b.code = 0
+				b.refuse(0)
 				et.advance(11 * time.Minute)
 				require.Equal(t, 1, b.waitingNow(), "and then it is tried again")
 			})
