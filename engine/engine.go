@@ -46,6 +46,7 @@ type Engine struct {
 	crowds      map[crowdName]*crowd
 	lessons     map[JobName]*lesson
 	interrupts  map[*held]context.CancelCauseFunc // end polls that wait at the backend
+	uncertain   []store.Held                      // reservations of a dead process that could not be ended yet
 	parked      map[*held]struct{}                // their job is in no config; in the heap for their deadline only
 	resting     map[*held]chan struct{}           // closed when the step under way is over; only where somebody waits for that
 	early       map[intent.ID]moment              // watched before held: an observer can be faster than the submit that it follows
@@ -263,7 +264,11 @@ const claimRetry = 5 * time.Second
 // spread over one interval, so that a start does not hammer the backend.
 func (e *Engine) resume(h *store.Held) {
 	if h.Intent.Reserved() {
-		e.endUncertain(e.ctx, h)
+		if !e.endUncertain(e.ctx, h) {
+			e.mu.Lock()
+			e.uncertain = append(e.uncertain, *h)
+			e.mu.Unlock()
+		}
 		return
 	}
 	ready := e.at(h.Intent.Due)
@@ -280,7 +285,7 @@ func (e *Engine) resume(h *store.Held) {
 
 // endUncertain ends a reservation whose maker is gone: whether the backend has the
 // request cannot be known.
-func (e *Engine) endUncertain(ctx context.Context, h *store.Held) {
+func (e *Engine) endUncertain(ctx context.Context, h *store.Held) (ended bool) {
 	in, events := h.Intent.Begin(time.Now())
 	in, last := in.End(intent.Failed, intent.Details{Error: &intent.Error{
 		Code:     intent.CodeSubmitUncertain,
@@ -291,9 +296,21 @@ func (e *Engine) endUncertain(ctx context.Context, h *store.Held) {
 	change := store.Change{Intent: in, Epoch: h.Epoch, Events: append(events, last...)}
 	if err := e.store.Append(ctx, change); err != nil {
 		e.log().Error("ending a submit of unknown outcome", "intent", in.ID, "err", err)
-		return
+		return false
 	}
 	e.reportEnd(&in)
+	return true
+}
+
+// endUncertains tries again to end what could not be ended before.
+func (e *Engine) endUncertains() {
+	e.mu.Lock()
+	all := e.uncertain
+	e.uncertain = nil
+	e.mu.Unlock()
+	for i := range all {
+		e.resume(&all[i])
+	}
 }
 
 // sleep waits for d, or returns false because the engine stops.

@@ -187,3 +187,27 @@ func TestAReloadThatRemovesAJobStopsNoOther(t *testing.T) {
 		require.Equal(t, intent.Completed, et.get(id).Status)
 	}, func(j *engine.Job, _ *adapter.Spec) { j.Backend.InFlight = 1 })
 }
+
+func TestAnUncertainSubmitEndsOnceTheStoreTakesIt(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		et.backend.Meets(legacytest.Submits, legacytest.Late(time.Hour), 1)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = et.tryPost()
+		}()
+		synctest.Wait()
+		et.restart(errDisk)
+		et.advance(time.Minute)
+		page, err := et.store.List(t.Context(), filterAll)
+		require.NoError(t, err)
+		require.Empty(t, page.Intents)
+		et.store.fails(nil)
+		et.advance(time.Minute)
+		page, err = et.store.List(t.Context(), filterAll)
+		require.NoError(t, err)
+		require.Len(t, page.Intents, 1)
+		require.Equal(t, intent.CodeSubmitUncertain, page.Intents[0].Error.Code)
+		<-done
+	}, func(j *engine.Job, _ *adapter.Spec) { j.Respond = engine.RespondIntent })
+}

@@ -96,11 +96,12 @@ func (et *tester) use(jobs ...*engine.Job) {
 	synctest.Wait()
 }
 
-// restart kills the engine and starts another one on what the store holds.
-func (et *tester) restart() {
+// restart kills the engine and starts another one on what the store holds; the
+// store may be in a bad mood from the beginning.
+func (et *tester) restart(mood ...error) {
 	reopened := et.store.Store.(*memstore.Store).Reopen()
 	et.engine.Stop()
-	et.store = &moodyStore{Store: reopened}
+	et.store = &moodyStore{Store: reopened, failing: errors.Join(mood...)}
 	et.engine = engine.New(et.store)
 	et.retire = nil
 	et.use(et.job)

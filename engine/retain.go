@@ -9,10 +9,12 @@ const (
 	purgeBatch = 200
 )
 
-// retain removes ended intents when their retention is over. Start starts it,
+// retain removes ended intents when their retention is over, and looks after what
+// could not be ended. Start starts it,
 // Stop ends it.
 func (e *Engine) retain() {
 	for e.sleep(purgeEvery) {
+		e.endUncertains()
 		for {
 			n, err := e.store.Purge(e.ctx, time.Now(), purgeBatch)
 			if err != nil && e.ctx.Err() == nil {

@@ -53,7 +53,7 @@ func (in Intent) Apply(r Reading, now time.Time) (Intent, []Event) {
 	return in, log.events
 }
 
-// Wait records why nothing moves ("backend", "config"), until the next reading
+// Wait records why nothing moves ("backend", "unreadable"), until the next reading
 // does away with it. Only a running intent waits: before the first reading there
 // is nothing an observer could have been told to wait for. What had no place when
 // the waiting began is told by a later call: no reading may come that carries it.
