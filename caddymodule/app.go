@@ -62,11 +62,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("store: %w", err)
 	}
 	a.opener = mod.(StoreOpener)
-	shared, _, err := installations.LoadOrNew(a.opener.Address(), newInstallation)
+	address := a.opener.Address()
+	shared, _, err := installations.LoadOrNew(address, newInstallation)
 	if err != nil {
 		return err
 	}
-	a.address = a.opener.Address()
+	a.address = address
 	a.installation = shared.(*installation)
 	return nil
 }
@@ -105,7 +106,7 @@ func (a *App) Start() error {
 	for name, r := range maps.All(a.jobs) {
 		generation.Jobs[name] = r.job
 	}
-	a.retire = a.installation.use(a.opener, generation, a.logger)
+	a.retire = a.installation.use(a.opener, generation)
 	return nil
 }
 

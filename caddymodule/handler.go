@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -160,7 +161,8 @@ func (h *Handler) provisionBackend(ctx caddy.Context) error {
 
 func (h *Handler) provisionJobs(backend json.RawMessage) error {
 	shared := &engine.Backend{
-		Name:      h.Name,
+		// Handlers of one name can have different backends, each with its own limits.
+		Name:      fmt.Sprintf("%s %x", h.Name, sha256.Sum256(backend)),
 		Transport: h.backend,
 		InFlight:  h.Limits.InFlight,
 		Rate:      h.Limits.Rate,
@@ -186,6 +188,9 @@ func (h *Handler) provisionJobs(backend json.RawMessage) error {
 
 // distinct refuses a second job by the same name or with the same submit route.
 func (h *Handler) distinct(job *engine.Job) error {
+	if route := job.Adapter.Route(); h.isObserve(route.Path) {
+		return fmt.Errorf("submit: %s is under %s, where intents are served; give the handler another path", route.Path, h.Path)
+	}
 	for _, other := range h.jobs {
 		if other.Name == job.Name {
 			return fmt.Errorf("the name is taken by another job of this handler; give each job a name of its own")

@@ -26,6 +26,7 @@ var installations = caddy.NewUsagePool()
 type installation struct {
 	tried chan struct{} // closed when opening was tried for the first time
 	parts atomic.Pointer[parts]
+	log   atomic.Pointer[slog.Logger] // of the current config
 
 	mu      sync.Mutex
 	begun   bool
@@ -64,9 +65,10 @@ func newInstallation() (caddy.Destructor, error) {
 // use applies a config's settings; the first one opens the store. A store that
 // cannot be opened fails no config: requests pass through without intents until
 // it can, and it is tried again and again.
-func (i *installation) use(s StoreOpener, g *engine.Generation, log *slog.Logger) (retire func()) {
+func (i *installation) use(s StoreOpener, g *engine.Generation) (retire func()) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	i.log.Store(g.Logger)
 	sv := &serving{generation: g}
 	i.serving = append(i.serving, sv)
 	switch p := i.parts.Load(); {
@@ -74,7 +76,7 @@ func (i *installation) use(s StoreOpener, g *engine.Generation, log *slog.Logger
 		sv.retire = p.engine.Use(g)
 	case !i.begun:
 		i.begun = true
-		i.begin(s, log)
+		i.begin(s, newFollower(&i.log))
 	}
 	return func() { i.retire(sv) }
 }
@@ -135,6 +137,9 @@ func (i *installation) retire(sv *serving) {
 			i.serving = append(i.serving[:n:n], i.serving[n+1:]...)
 			break
 		}
+	}
+	if len(i.serving) > 0 { // a reload that failed: the config before it is the current one
+		i.log.Store(i.serving[len(i.serving)-1].generation.Logger)
 	}
 	if sv.retire != nil {
 		sv.retire()

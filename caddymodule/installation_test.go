@@ -1,8 +1,10 @@
 package caddymodule
 
 import (
+	"bytes"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,7 +53,7 @@ func TestAStoreThatCannotBeOpenedIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := newTestInstallation(t)
 		s := &stubbornStore{}
-		i.use(s, settings(), quiet)
+		i.use(s, settings())
 		begun := time.Now()
 		require.Nil(t, i.await(t.Context()), "the first try has failed: nobody waits for the next")
 		require.Zero(t, time.Since(begun))
@@ -67,7 +69,7 @@ func TestAStoreThatCannotBeOpenedIsTriedAgain(t *testing.T) {
 func TestAStoreThatNeverOpensLeavesNothingBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := newTestInstallation(t)
-		retire := i.use(&stubbornStore{}, settings(), quiet)
+		retire := i.use(&stubbornStore{}, settings())
 		advance(time.Minute)
 		retire()
 		require.NoError(t, i.Destruct())
@@ -77,7 +79,7 @@ func TestAStoreThatNeverOpensLeavesNothingBehind(t *testing.T) {
 func TestAStartInProgressIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := newTestInstallation(t)
-		go i.use(&stubbornStore{willing: true, takes: 3 * time.Second}, settings(), quiet)
+		go i.use(&stubbornStore{willing: true, takes: 3 * time.Second}, settings())
 		begun := time.Now()
 		require.NotNil(t, i.await(t.Context()))
 		require.Equal(t, 3*time.Second, time.Since(begun))
@@ -88,7 +90,7 @@ func TestAStartInProgressIsWaitedFor(t *testing.T) {
 func TestAStartIsWaitedForFiveSecondsAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := newTestInstallation(t)
-		go i.use(&stubbornStore{willing: true, takes: time.Minute}, settings(), quiet)
+		go i.use(&stubbornStore{willing: true, takes: time.Minute}, settings())
 		begun := time.Now()
 		require.Nil(t, i.await(t.Context()))
 		require.Equal(t, awaitStart, time.Since(begun))
@@ -101,9 +103,9 @@ func TestSettingsAppliedBeforeTheStoreOpensCountOnceItDoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := newTestInstallation(t)
 		s := &stubbornStore{}
-		retireFirst := i.use(s, settings(), quiet)
+		retireFirst := i.use(s, settings())
 		second := settings()
-		i.use(s, second, quiet)
+		i.use(s, second)
 		retireFirst()
 		s.willing = true
 		advance(openRetry + time.Second)
@@ -112,4 +114,19 @@ func TestSettingsAppliedBeforeTheStoreOpensCountOnceItDoes(t *testing.T) {
 		require.NotNil(t, i.serving[0].retire)
 		require.NoError(t, i.Destruct())
 	})
+}
+
+func TestWhatOutlivesAConfigLogsWhereTheCurrentOneSays(t *testing.T) {
+	var first, second bytes.Buffer
+	var current atomic.Pointer[slog.Logger]
+	current.Store(slog.New(slog.NewTextHandler(&first, nil)))
+	log := newFollower(&current).With("store", "a").WithGroup("b")
+	log.Info("one")
+	current.Store(slog.New(slog.NewTextHandler(&second, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	log.Info("two")
+	log.Warn("three", "c", 1)
+	require.Contains(t, first.String(), "msg=one store=a")
+	require.NotContains(t, first.String(), "three")
+	require.NotContains(t, second.String(), "two")
+	require.Contains(t, second.String(), "msg=three store=a b.c=1")
 }

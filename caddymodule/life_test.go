@@ -96,3 +96,18 @@ func TestARestartOfCaddyResumesEverything(t *testing.T) {
 	require.Equal(t, intent.Created, o.next().Status)
 	o.until(intent.Completed)
 }
+
+func TestALinkedDirectoryIsOneStoreFromTheFirstReload(t *testing.T) {
+	s := newSite(t)
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(dir+"/real", 0o700))
+	require.NoError(t, os.Symlink(dir+"/real", dir+"/link"))
+	s.store = dir + "/link/new/intents.db"
+	opened.Store(0)
+	s.serve(report)
+	id, job := s.submit()
+	s.serve(strings.Replace(report, "intents TO {", "intents TO {\nheartbeat 9s", 1))
+	require.EqualValues(t, 1, opened.Load())
+	s.backend.Finishes(job)
+	s.observe(id).until(intent.Completed)
+}

@@ -34,6 +34,8 @@ type BoltStore struct {
 	// The file. Default: "intents/intents.db" in Caddy's data directory. It is
 	// created with its directory if it is not there.
 	Path string `json:"path,omitempty"`
+
+	address string
 }
 
 // CaddyModule returns the Caddy module information.
@@ -50,16 +52,27 @@ func (s *BoltStore) Provision(caddy.Context) error {
 	if path == "" {
 		path = filepath.Join(caddy.AppDataDir(), "intents", "intents.db")
 	}
-	s.Path, err = filepath.Abs(path)
-	return err
+	if s.Path, err = filepath.Abs(path); err != nil {
+		return err
+	}
+	s.address = "bolt:" + realPath(s.Path)
+	return nil
 }
 
 // Address is the file itself, so that no two spellings of a path open it twice.
-func (s *BoltStore) Address() string {
-	if real, err := filepath.EvalSymlinks(s.Path); err == nil {
-		return "bolt:" + real
+func (s *BoltStore) Address() string { return s.address }
+
+// realPath follows the links in a path as far as it exists: a file that is made
+// later must not change its name by that.
+func realPath(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
 	}
-	return "bolt:" + s.Path
+	dir := filepath.Dir(path)
+	if dir == path {
+		return path
+	}
+	return filepath.Join(realPath(dir), filepath.Base(path))
 }
 
 func (s *BoltStore) Open(log *slog.Logger) (store.Store, error) {
