@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/caddy-intents/caddy-intents/adapter"
 	"github.com/caddy-intents/caddy-intents/intent"
 )
 
@@ -37,6 +38,44 @@ type reply struct {
 // compose makes the reply to a submit that made an intent. It changes the headers
 // of the answer and nothing else.
 func (x *exchange) compose(in *intent.Intent, cut bool) reply {
+	r := x.composeAtOnce(in, cut)
+	if x.submission.Await == nil || r.present != nil || cut {
+		return r
+	}
+	r.present = func() {
+		if final := x.submission.Await(in); final != nil {
+			x.sendFinal(final)
+			return
+		}
+		x.w.WriteHeader(r.code)
+		_, _ = x.w.Write(r.body) // the client may have left
+	}
+	return r
+}
+
+// notEndToEnd are the headers of a status answer that are about its connection or its
+// moment, or for another client.
+var notEndToEnd = []string{
+	"Age", "Connection", "Content-Length", "Date", "Keep-Alive", "Proxy-Authenticate", "Proxy-Connection", "Set-Cookie",
+	"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Via",
+}
+
+// sendFinal answers a submit with the final status answer, in the backend's words.
+func (x *exchange) sendFinal(final *adapter.Answer) {
+	h := x.Header()
+	id, link := h.Get("Intent-Id"), h["Link"]
+	x.dropBackendHeaders()
+	maps.Copy(h, final.Header.Clone())
+	for _, name := range notEndToEnd {
+		h.Del(name)
+	}
+	h.Set("Intent-Id", id)
+	h["Link"] = link
+	x.w.WriteHeader(final.Code)
+	_, _ = x.w.Write(final.Body) // the client may have left
+}
+
+func (x *exchange) composeAtOnce(in *intent.Intent, cut bool) reply {
 	base := x.submission.Base + "/" + in.ID.String()
 	h := x.Header()
 	if x.submission.Stream != nil || x.submission.Job.Respond == RespondIntent {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-intents/caddy-intents/adapter"
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/store"
 )
@@ -30,6 +31,12 @@ type Submission struct {
 	// Stream, if set, answers the client with the events of the intent instead of
 	// what Respond says. The intent is stored ahead of the request.
 	Stream func(w http.ResponseWriter, in *intent.Intent)
+
+	// Await, if set, holds the answer back until the intent has ended, or for as long
+	// as the client wants to wait. It returns the last answer that the backend gave to
+	// a poll then, which is what the client gets; with nil it gets what it would have
+	// got at once.
+	Await func(in *intent.Intent) *adapter.Answer
 }
 
 // These can be returned by Submit. Nothing was sent.
@@ -108,6 +115,9 @@ func (x *exchange) outgoing(r *http.Request) *http.Request {
 	out := r.Clone(x.ctx)
 	out.Header.Del("Accept-Encoding") // a proxy's transport asks for what it can undo itself
 	acceptNoStream(out.Header)
+	if x.submission.Await != nil {
+		preferNoWait(out.Header)
+	}
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		for _, name := range []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range", "Range"} {
 			out.Header.Del(name)
@@ -130,6 +140,23 @@ func (x *exchange) outgoing(r *http.Request) *http.Request {
 		out.ContentLength = -1
 	}
 	return out
+}
+
+// preferNoWait takes wait out of Prefer: it is we who wait.
+func preferNoWait(h http.Header) {
+	var keep []string
+	for _, line := range h.Values("Prefer") {
+		for item := range strings.SplitSeq(line, ",") {
+			name, _, _ := strings.Cut(strings.TrimSpace(item), "=")
+			if item = strings.TrimSpace(item); item != "" && !strings.EqualFold(strings.TrimSpace(name), "wait") {
+				keep = append(keep, item)
+			}
+		}
+	}
+	h.Del("Prefer")
+	if len(keep) > 0 {
+		h.Set("Prefer", strings.Join(keep, ", "))
+	}
 }
 
 // acceptNoStream takes text/event-stream out of Accept: a backend that streams the

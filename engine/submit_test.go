@@ -264,3 +264,40 @@ func (et *tester) wantNothingStored() {
 	require.NoError(et.t, err)
 	require.Empty(et.t, page.Intents, "a reservation was left behind")
 }
+
+func TestASubmitThatWaitsGetsTheEndInTheBackendsWords(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		et.backend.EveryJobSays(legacytest.Status{State: "running"}, legacytest.Status{State: "done", URL: "/x"})
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest("POST", "/reports/generate", strings.NewReader(`{}`))
+		r.Header.Set("Prefer", "respond-async, wait=30")
+		require.NoError(t, et.engine.Submit(w, r, engine.Submission{Job: et.job, Base: "/v1/intents", Await: et.await(30 * time.Second)}))
+		require.Equal(t, 200, w.Code)
+		require.JSONEq(t, `{"job_id":"job-1","status":"done","url":"/x"}`, w.Body.String())
+		require.NotEmpty(t, w.Header().Get("Intent-Id"))
+		require.Equal(t, "respond-async", et.backend.AskedFor("POST", "/reports/generate")[0].Header.Get("Prefer"))
+	})
+}
+
+func TestASubmitThatHasWaitedEnoughGetsWhatItWouldHaveGot(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest("POST", "/reports/generate", strings.NewReader(`{}`))
+		require.NoError(t, et.engine.Submit(w, r, engine.Submission{Job: et.job, Base: "/v1/intents", Await: et.await(time.Second)}))
+		require.Equal(t, 202, w.Code)
+		require.Contains(t, w.Body.String(), `"observe_url":"/v1/intents/`)
+	})
+}
+
+// await waits for an intent's end, for d, and gives the last answer.
+func (et *tester) await(d time.Duration) func(*intent.Intent) *adapter.Answer {
+	return func(in *intent.Intent) *adapter.Answer {
+		et.engine.Look(in.ID)
+		et.watch(in.ID, d)
+		et.advance(d)
+		if s := et.engine.Look(in.ID); s.State == engine.Over {
+			return s.Answer
+		}
+		return nil
+	}
+}
