@@ -236,38 +236,43 @@ func (r *stateReader) submitted(v *view) (intent.Status, string) {
 	return status, ""
 }
 
-// autoProgress looks for a percentage, a fraction or two counts.
-func autoProgress(v *view) *float64 {
+// autoProgress looks for a percentage, a fraction or two counts, and gives the config
+// line that would read them.
+func autoProgress(v *view) (*float64, string) {
 	if o, ok := top(v); ok {
 		for place := range o.around() {
-			if p := place.progress(); p != nil {
-				return p
+			if p, line := place.progress(); p != nil {
+				return p, line
 			}
 		}
 	}
-	return percentOf(v.Header.Get("X-Progress"), false)
+	return percentOf(v.Header.Get("X-Progress"), false), `progress headers["x-progress"]`
 }
 
-func (o object) progress() *float64 {
+func (o object) progress() (p *float64, line string) {
 	for _, key := range o.named(percentNames) {
-		if p := percentOf(o.fields[key], squeeze(key) == "progress"); p != nil {
-			return p
+		maybeFraction := squeeze(key) == "progress"
+		if p := percentOf(o.fields[key], maybeFraction); p != nil {
+			if maybeFraction && isFraction(o.fields[key]) {
+				return p, "progress fraction " + o.sub(key)
+			}
+			return p, "progress " + o.sub(key)
 		}
 	}
 	for _, key := range o.named(fractionNames) {
 		if f, ok := number(o.fields[key]); ok {
-			return percent(100 * f)
+			return percent(100 * f), "progress fraction " + o.sub(key)
 		}
 	}
 	total := o.named(totalCounts)
 	for _, key := range o.named(doneCounts) {
 		if len(total) > 0 {
 			if p := ratio(o.fields[key], o.fields[total[0]]); p != nil {
-				return p
+				return p, "progress count " + o.sub(key) + " " + o.sub(total[0])
 			}
 		}
 	}
-	return nil
+	return nil, ""
 }
 
 // percentOf reads a percentage: a number, or a text that is one or has a percent
@@ -285,44 +290,51 @@ func percentOf(v any, maybeFraction bool) *float64 {
 			return nil
 		}
 	case json.Number:
-		if maybeFraction && f >= 0 && f <= 1 && strings.Contains(v.String(), ".") {
+		if maybeFraction && isFraction(v) {
 			return percent(100 * f)
 		}
 	}
 	return percent(f)
 }
 
+// isFraction tells a number that is written as a part of one.
+func isFraction(v any) bool {
+	n, ok := v.(json.Number)
+	f, _ := number(n)
+	return ok && f >= 0 && f <= 1 && strings.Contains(n.String(), ".")
+}
+
 // autoMessage looks for a text about what the job is doing.
-func autoMessage(v *view) string {
+func autoMessage(v *view) found {
 	if o, ok := top(v); ok {
 		for place := range o.around() {
 			if texts := place.texts(messageNames); len(texts) > 0 {
-				return texts[0].value
+				return texts[0]
 			}
 		}
 	}
-	return strings.ToValidUTF8(v.Header.Get("X-Progress"), "\uFFFD")
+	return found{value: strings.ToValidUTF8(v.Header.Get("X-Progress"), "\uFFFD"), expr: `headers["x-progress"]`}
 }
 
-// autoError looks for the reason why a job did not complete.
-func autoError(v *view) any {
+// autoError looks for the reason why a job did not complete, and where it is.
+func autoError(v *view) (any, string) {
 	if o, ok := top(v); ok {
 		for place := range o.around() {
-			if reason := place.reason(); reason != nil {
-				return reason
+			if reason, expr := place.reason(); reason != nil {
+				return reason, expr
 			}
 		}
 	}
-	return nil
+	return nil, ""
 }
 
-func (o object) reason() any {
+func (o object) reason() (any, string) {
 	for _, key := range o.named(errorNames) {
 		if v := o.fields[key]; truthy(v) && v != true {
-			return v
+			return v, o.sub(key)
 		}
 	}
-	return nil
+	return nil, ""
 }
 
 // backendError makes an error of what the backend gave as one: a text, an object

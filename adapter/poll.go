@@ -278,7 +278,7 @@ func wordless(v *view, m memory) verdict {
 	if v.Code == http.StatusAccepted || !codeTells(v.Code, m) || null {
 		return verdict{status: intent.InProgress}
 	}
-	if done := autoProgress(v); done != nil && *done < 100 {
+	if done, _ := autoProgress(v); done != nil && *done < 100 {
 		return verdict{status: intent.InProgress}
 	}
 	if v.decode() == jsonBody && autoFailed(v.body) {
@@ -335,7 +335,7 @@ func originAt(in *intent.Intent, url string) origin {
 
 func (j *Job) readMessage(v *view) (string, error) {
 	if j.message == nil {
-		return autoMessage(v), nil
+		return autoMessage(v).value, nil
 	}
 	return j.message.text(v)
 }
@@ -343,7 +343,7 @@ func (j *Job) readMessage(v *view) (string, error) {
 func (j *Job) readError(v *view, status intent.Status) (*intent.Error, error) {
 	value := any(nil)
 	if j.failure == nil {
-		value = autoError(v)
+		value, _ = autoError(v)
 	} else {
 		var err error
 		if value, err = j.failure.eval(v); err != nil {

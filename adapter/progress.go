@@ -53,7 +53,8 @@ func (r *progressReader) read(v *view) (*float64, error) {
 	case r.done != nil:
 		return r.count(v)
 	}
-	return autoProgress(v), nil
+	p, _ := autoProgress(v)
+	return p, nil
 }
 
 func scaled(e *expr, v *view, factor float64) (*float64, error) {
