@@ -23,6 +23,7 @@ type exchange struct {
 	host, path  string
 	capture     *capture    // nil if no expression reads the request
 	reservation *store.Held // nil if nothing was written ahead
+	asked       http.Header // of the client's request
 	before      http.Header // what handlers before us have set
 
 	code    int

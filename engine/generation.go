@@ -28,7 +28,8 @@ type Job struct {
 	Deadline         time.Duration
 	CancelAtDeadline bool // cancel the job at the backend when the intent's deadline passes
 	Respond          Respond
-	MaxBody          int64 // of a submit that is captured because an expression reads it, bytes
+	CopyHeaders      []string // of the submit, that polls carry; kept encrypted
+	MaxBody          int64    // of a submit that is captured because an expression reads it, bytes
 }
 
 // A Backend is a way to one job API and how much of it may be used. Lanes with
@@ -50,6 +51,7 @@ const (
 type Generation struct {
 	Jobs      map[JobName]*Job
 	Retention time.Duration // how long an ended intent is kept
+	Sealer    Sealer        // needed if a job copies headers
 	Logger    *slog.Logger
 }
 

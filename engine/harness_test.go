@@ -83,6 +83,7 @@ func (et *tester) use(jobs ...*engine.Job) {
 	g := &engine.Generation{
 		Jobs:      make(map[engine.JobName]*engine.Job),
 		Retention: engine.DefaultRetention,
+		Sealer:    rot{},
 		Logger:    slog.New(slog.NewTextHandler(et.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, j := range jobs {

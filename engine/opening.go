@@ -32,6 +32,7 @@ func (x *exchange) open(r adapter.SubmitReading) opening {
 	in, more := in.Deliver(r.Delivery, now)
 	events = append(events, more...)
 	in.Memory = r.Memory
+	in.Sealed = x.engine.seal(x.submission.Job, in.ID, x.asked)
 	if r.Reading != nil {
 		in, more = in.Apply(*r.Reading, now)
 		events = append(events, more...)
@@ -40,6 +41,7 @@ func (x *exchange) open(r adapter.SubmitReading) opening {
 	o.intent.Due = now.Add(o.pause)
 	if in.Status.Terminal() {
 		o.intent.Expires = x.engine.expiry(&in, now)
+		o.intent.Sealed = ""
 	}
 	return o
 }

@@ -208,6 +208,13 @@ func (e *Engine) read(ctx context.Context, h *held, s step, in *intent.Intent, q
 		s.outcome = missing
 		next, events := e.miss(h, s, next, r)
 		return next, events, s
+	case adapter.Unreadable:
+		if refusesCredentials(q.code) {
+			s.outcome = unavailable
+			next, events := e.lackCredentials(in, next, s.job)
+			return next, events, s
+		}
+		fallthrough
 	default:
 		s.outcome = unreadable
 		e.log().Debug("status could not be read", "intent", in.ID, "job", in.Job, "reason", r.Reason, "attempt", h.failures+1)
@@ -237,6 +244,7 @@ func (e *Engine) askStatus(ctx context.Context, job *Job, in *intent.Intent) (ad
 	if err != nil {
 		return adapter.Answer{}, adapter.PollReading{}, err
 	}
+	e.warnCookie(in, answer.Header)
 	r := job.Adapter.ReadPoll(in, answer)
 	e.keep(in, q, answer, r.Outcome, asked)
 	return answer, r, nil
@@ -286,6 +294,7 @@ func gaveUp(r adapter.PollReading, after time.Duration) *intent.Error {
 func (e *Engine) append(ctx context.Context, h *held, s step, after int64, next intent.Intent, events []intent.Event) step {
 	if next.Status.Terminal() {
 		next.Expires = e.expiry(&next, time.Now())
+		next.Sealed = ""
 	}
 	err := e.store.Append(ctx, store.Change{Intent: next, Epoch: h.lease.Epoch, After: after, Events: events})
 	if err != nil {

@@ -121,7 +121,7 @@ func TestUnreadableAnswersEndTheIntentAfterGiveUp(t *testing.T) {
 		"truncated":  legacytest.Truncated,
 		"broken off": legacytest.BrokenOff,
 		"endless":    legacytest.Endless,
-		"403":        legacytest.Code(403, ""),
+		"400":        legacytest.Code(400, ""),
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, et *tester) {

@@ -34,6 +34,7 @@ func (e *Engine) askUntil(ctx context.Context, job *Job, in *intent.Intent, q ad
 	if err != nil {
 		return adapter.Answer{}, err
 	}
+	e.addCopied(r, in)
 	rec := recorder{header: make(http.Header)}
 	err = job.Backend.Transport.Send(&rec, r)
 	switch {

@@ -79,7 +79,7 @@ const (
 func (e *Engine) Submit(w http.ResponseWriter, r *http.Request, s Submission) error {
 	ctx, done := outlive(r.Context(), submitLinger)
 	defer done()
-	x := &exchange{engine: e, w: w, ctx: ctx, submission: s, host: r.Host, path: r.URL.EscapedPath(), before: w.Header().Clone()}
+	x := &exchange{engine: e, w: w, ctx: ctx, submission: s, host: r.Host, path: r.URL.EscapedPath(), asked: r.Header, before: w.Header().Clone()}
 	if answered, err := x.writeAhead(r); answered || err != nil {
 		return err
 	}

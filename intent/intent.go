@@ -30,7 +30,6 @@ type Origin struct {
 	Captured bool      `json:"captured,omitempty"` // Request holds the whole body (which may be empty)
 	Owner    string    `json:"owner,omitempty"`    // whose it is, as a MAC; "" if it was made without owners
 	Key      string    `json:"key,omitempty"`      // idempotency key of the submit, as a MAC; "" if there was none
-	Sealed   []byte    `json:"sealed,omitempty"`   // headers of the submit that polls carry, encrypted
 }
 
 // Delivery is what the backend's answer to the submit named. It is frozen too.
@@ -65,6 +64,7 @@ type Polling struct {
 	Unreadable time.Duration `json:"unreadable,omitempty"` // how long answers have been unreadable; give_up bounds it
 	Missing    time.Duration `json:"missing,omitempty"`    // how long the backend has not known the job; grace bounds it
 	Cancel     Cancel        `json:"cancel,omitempty"`     // what is known of cancels sent to the backend
+	Sealed     string        `json:"sealed,omitempty"`     // headers of the submit that polls carry, encrypted; gone with the end
 	Memory     string        `json:"memory,omitempty"`     // the adapter's own, opaque to all others
 	Expires    time.Time     `json:"expires,omitzero"`     // when retention removes an ended intent
 }
