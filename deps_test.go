@@ -20,13 +20,13 @@ import (
 // imported within the module. "tests" stands for the _test files of any package,
 // which may also import what their package may; "." is the root.
 const policy = `
-intent          < adapter, store, observe, engine
+intent          < adapter, store, observe, engine, probe
 store           < store/boltstore, store/memstore, store/storetest, observe, engine
-adapter         < engine
+adapter         < engine, probe
 internal/sse    < observe
 internal/keyring < caddymodule
 
-adapter, observe, engine, store/boltstore, store/memstore < caddymodule
+adapter, observe, engine, probe, store/boltstore, store/memstore < caddymodule
 caddymodule     < .
 .               < cmd/caddy, examples/quickstart, examples/backends, bench
 
