@@ -29,17 +29,26 @@ func newJobParser(at caddyfile.Token) *jobParser {
 //	job <name> {
 //	    preset     <name>
 //	    preset_file <path>
-//	    submit     [<method>] <path>
+//	    submit     [<method>] <path> {
+//	        refused when <expression>
+//	        final   when <expression>
+//	    }
 //	    status     [<method>] [<target>] {
 //	        header <name> <value>
+//	        body   <text>
 //	    }
 //	    status_url <expression>
+//	    next_url   <expression>
 //	    cancel     [<method>] [<target>] {
 //	        header <name> <value>
+//	        body   <text>
+//	        accept <codes...>
+//	        over   <codes...>
 //	    }
 //	    job_id     <expression>
+//	    param      <name> <expression>
 //	    state      [<expression>|auto] {
-//	        <status> when <expression>
+//	        <status>|retry|gone when <expression>
 //	        <status> <words...>
 //	    }
 //	    progress   <expression>
@@ -47,8 +56,15 @@ func newJobParser(at caddyfile.Token) *jobParser {
 //	    progress   count <done> <total>
 //	    message    <expression>
 //	    result     <expression>
-//	    result     fetch [<method>] <target>|<expression>
+//	    result     fetch [<method>] <target>|<expression> {
+//	        header <name> <value>
+//	        body   <text>
+//	        failed when <expression>
+//	    }
 //	    error      <expression>
+//	    then {
+//	        <status, status_url, cancel, param, state, progress, message, result, error>
+//	    }
 //	    poll       [<interval>] {
 //	        first        <duration>
 //	        max_interval <duration>
@@ -56,6 +72,16 @@ func newJobParser(at caddyfile.Token) *jobParser {
 //	        jitter       <percent>
 //	        timeout      <duration>
 //	        give_up      <duration>
+//	        grace        <duration>
+//	        wait         <query>
+//	        batch        [<method>] <target> {
+//	            header   <name> <value>
+//	            body     <text>
+//	            max      <jobs>
+//	            elements <expression>
+//	            id       <expression>
+//	            keyed    id|state
+//	        }
 //	    }
 //	    deadline   <duration> [cancel]
 //	    respond    merge|untouched|intent
@@ -76,17 +102,20 @@ func (p *jobParser) parse(d *caddyfile.Dispenser) error {
 		"submit":      p.parseSubmit,
 		"status":      endpointTo(&p.job.Status),
 		"status_url":  textTo(&p.job.StatusURL),
-		"cancel":      endpointTo(&p.job.Cancel),
+		"next_url":    textTo(&p.job.NextURL),
+		"cancel":      cancelTo(&p.job.Cancel),
 		"job_id":      textTo(&p.job.JobID),
+		"param":       paramTo(&p.job.Params),
 		"state":       p.parseState,
-		"progress":    p.parseProgress,
+		"progress":    progressTo(&p.job.Progress),
 		"message":     textTo(&p.job.Message),
-		"result":      p.parseResult,
+		"result":      resultTo(&p.job.Result),
 		"error":       textTo(&p.job.Error),
+		"then":        p.parseThen,
 		"poll":        p.parsePoll,
 		"deadline":    p.parseDeadline,
 		"respond":     textTo(&p.job.Respond),
-	}).parse(d, "job "+p.job.Name)
+	}).parse(d, "job "+p.job.Name, "param")
 }
 
 // first parses a word that has to stand before the others: what follows it is read
@@ -125,7 +154,26 @@ func (p *jobParser) parseSubmit(d *caddyfile.Dispenser) error {
 	if err == nil && path == "" {
 		err = d.Err("submit: its path is missing; write for example `submit POST /reports`")
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return block{
+		"refused": conditionTo(&p.job.Submit.RefusedWhen),
+		"final":   conditionTo(&p.job.Submit.FinalWhen),
+	}.parse(d, "submit")
+}
+
+// conditionTo parses `when <expression>`.
+func conditionTo(to *string) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		word := d.Val()
+		args := d.RemainingArgs()
+		if len(args) != 2 || args[0] != "when" {
+			return d.Errf("%s: write `%s when` and one expression; put it in backticks", word, word)
+		}
+		*to = args[1]
+		return nil
+	}
 }
 
 // methodAndTarget reads `[<method>] [<target>]`.
@@ -152,12 +200,85 @@ func endpointTo(to **adapter.Endpoint) func(*caddyfile.Dispenser) error {
 		if err != nil {
 			return err
 		}
-		e := &adapter.Endpoint{Method: method, Target: target}
-		*to = e
-		return block{
-			"header": func(d *caddyfile.Dispenser) error { return parseHeader(d, e) },
-		}.parse(d, word, "header")
+		*to = &adapter.Endpoint{Method: method, Target: target}
+		return requestBlock(*to).parse(d, word, "header")
 	}
+}
+
+// requestBlock has the words that every request of ours can have.
+func requestBlock(e *adapter.Endpoint) block {
+	return block{
+		"header": func(d *caddyfile.Dispenser) error { return parseHeader(d, e) },
+		"body":   textTo(&e.Body),
+	}
+}
+
+func cancelTo(to **adapter.Endpoint) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		method, target, err := methodAndTarget(d)
+		if err != nil {
+			return err
+		}
+		*to = &adapter.Endpoint{Method: method, Target: target}
+		words := requestBlock(*to)
+		words["accept"] = codesTo(&(*to).Accept)
+		words["over"] = codesTo(&(*to).Over)
+		return words.parse(d, "cancel", "header")
+	}
+}
+
+func codesTo(to *[]int) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		word := d.Val()
+		args := d.RemainingArgs()
+		if len(args) == 0 {
+			return d.Errf("%s: the codes are missing; write for example `%s 202 204`", word, word)
+		}
+		for _, arg := range args {
+			code, err := strconv.Atoi(arg)
+			if err != nil {
+				return d.Errf("%s: %q is not a status code; write for example 202", word, arg)
+			}
+			*to = append(*to, code)
+		}
+		return nil
+	}
+}
+
+func paramTo(to *map[string]string) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		args := d.RemainingArgs()
+		if len(args) != 2 {
+			return d.Err("param: write `param <name> <expression>`; an expression with spaces stands in backticks")
+		}
+		if _, twice := (*to)[args[0]]; twice {
+			return d.Errf("param: %s stands twice", args[0])
+		}
+		if *to == nil {
+			*to = make(map[string]string)
+		}
+		(*to)[args[0]] = args[1]
+		return nil
+	}
+}
+
+func (p *jobParser) parseThen(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.Errf("then: takes a block, and %q is too much", d.Val())
+	}
+	h := new(adapter.Hop)
+	p.job.Then = h
+	return block{
+		"status":     endpointTo(&h.Status),
+		"status_url": textTo(&h.StatusURL),
+		"cancel":     cancelTo(&h.Cancel),
+		"param":      paramTo(&h.Params),
+		"state":      stateTo(&h.State, "auto"),
+		"progress":   progressTo(&h.Progress),
+		"message":    textTo(&h.Message),
+		"result":     resultTo(&h.Result),
+		"error":      textTo(&h.Error),
+	}.parse(d, "then", "param")
 }
 
 func parseHeader(d *caddyfile.Dispenser, e *adapter.Endpoint) error {
@@ -173,31 +294,42 @@ func parseHeader(d *caddyfile.Dispenser, e *adapter.Endpoint) error {
 }
 
 func (p *jobParser) parseState(d *caddyfile.Dispenser) error {
-	s := &adapter.State{Expr: "auto"}
-	p.job.State = s
-	if args := d.RemainingArgs(); len(args) == 1 {
-		s.Expr = args[0]
-	} else if len(args) == 0 && p.job.hasPreset() {
-		s.Expr = "" // adds to the preset's
-	} else if len(args) > 1 {
-		return d.Errf("state: takes one expression, and %q is one more; put it in backticks", args[1])
+	usual := "auto"
+	if p.job.hasPreset() {
+		usual = "" // what is written adds to the preset's
 	}
-	words := make(block)
-	for _, status := range adapter.StatusNames() {
-		words[status] = func(d *caddyfile.Dispenser) error { return parseStateWords(d, s, status) }
+	return stateTo(&p.job.State, usual)(d)
+}
+
+// stateTo parses a state, whose expression is usual if none is written.
+func stateTo(to **adapter.State, usual string) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		s := &adapter.State{Expr: usual}
+		*to = s
+		if args := d.RemainingArgs(); len(args) == 1 {
+			s.Expr = args[0]
+		} else if len(args) > 1 {
+			return d.Errf("state: takes one expression, and %q is one more; put it in backticks", args[1])
+		}
+		words := make(block)
+		for _, name := range adapter.RuleNames() {
+			words[name] = func(d *caddyfile.Dispenser) error { return parseStateWords(d, s, name) }
+		}
+		return words.parse(d, "state", adapter.RuleNames()...)
 	}
-	return words.parse(d, "state", slices.Collect(maps.Keys(words))...)
 }
 
 func parseStateWords(d *caddyfile.Dispenser, s *adapter.State, status string) error {
 	args := d.RemainingArgs()
 	switch {
-	case len(args) == 0:
+	case len(args) == 0 && slices.Contains(adapter.StatusNames(), status):
 		return d.Errf("state: %s needs the backend's words for it, or `when` and an expression", status)
-	case args[0] == "when" && len(args) == 2:
+	case len(args) == 2 && args[0] == "when":
 		s.Rules = append(s.Rules, adapter.Rule{Status: status, When: args[1]})
-	case args[0] == "when":
+	case len(args) > 0 && args[0] == "when":
 		return d.Errf("state: `%s when` takes one expression; put it in backticks", status)
+	case !slices.Contains(adapter.StatusNames(), status):
+		return d.Errf("state: %s is no status that a word can mean; write `%s when` and an expression", status, status)
 	default:
 		if s.Words == nil {
 			s.Words = make(map[string][]string)
@@ -207,42 +339,48 @@ func parseStateWords(d *caddyfile.Dispenser, s *adapter.State, status string) er
 	return nil
 }
 
-func (p *jobParser) parseProgress(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	switch {
-	case len(args) == 1:
-		p.job.Progress = &adapter.Progress{Percent: args[0]}
-	case len(args) == 2 && args[0] == "fraction":
-		p.job.Progress = &adapter.Progress{Fraction: args[1]}
-	case len(args) == 3 && args[0] == "count":
-		p.job.Progress = &adapter.Progress{Done: args[1], Total: args[2]}
-	default:
-		return d.Err("progress: write `progress <expression>`, `progress fraction <expression>` or `progress count <done> <total>`; an expression with spaces stands in backticks")
-	}
-	return nil
-}
-
-func (p *jobParser) parseResult(d *caddyfile.Dispenser) error {
-	args := d.RemainingArgs()
-	if len(args) == 1 {
-		p.job.Result = &adapter.Result{Expr: args[0]}
+func progressTo(to **adapter.Progress) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		args := d.RemainingArgs()
+		switch {
+		case len(args) == 1:
+			*to = &adapter.Progress{Percent: args[0]}
+		case len(args) == 2 && args[0] == "fraction":
+			*to = &adapter.Progress{Fraction: args[1]}
+		case len(args) == 3 && args[0] == "count":
+			*to = &adapter.Progress{Done: args[1], Total: args[2]}
+		default:
+			return d.Err("progress: write `progress <expression>`, `progress fraction <expression>` or `progress count <done> <total>`; an expression with spaces stands in backticks")
+		}
 		return nil
 	}
-	if len(args) < 2 || args[0] != "fetch" || len(args) > 3 {
-		return d.Err("result: write `result <expression>` or `result fetch [<method>] <path or expression>`; an expression with spaces stands in backticks")
+}
+
+func resultTo(to **adapter.Result) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		args := d.RemainingArgs()
+		if len(args) == 1 {
+			*to = &adapter.Result{Expr: args[0]}
+			return nil
+		}
+		if len(args) < 2 || args[0] != "fetch" || len(args) > 3 {
+			return d.Err("result: write `result <expression>` or `result fetch [<method>] <path or expression>`; an expression with spaces stands in backticks")
+		}
+		fetch := new(adapter.Endpoint)
+		if len(args) == 3 {
+			fetch.Method = args[1]
+		}
+		r := &adapter.Result{Fetch: fetch}
+		if from := args[len(args)-1]; strings.HasPrefix(from, "/") || strings.HasPrefix(from, "{") {
+			fetch.Target = from
+		} else {
+			r.FetchURL = from
+		}
+		*to = r
+		words := requestBlock(fetch)
+		words["failed"] = conditionTo(&r.FailedWhen)
+		return words.parse(d, "result fetch", "header")
 	}
-	fetch := new(adapter.Endpoint)
-	if len(args) == 3 {
-		fetch.Method = args[1]
-	}
-	r := &adapter.Result{Fetch: fetch}
-	if from := args[len(args)-1]; strings.HasPrefix(from, "/") {
-		fetch.Target = from
-	} else {
-		r.FetchURL = from
-	}
-	p.job.Result = r
-	return nil
 }
 
 func (p *jobParser) parsePoll(d *caddyfile.Dispenser) error {
@@ -261,6 +399,9 @@ func (p *jobParser) parsePoll(d *caddyfile.Dispenser) error {
 		"jitter":       percentTo(&poll.Jitter),
 		"timeout":      durationTo(&poll.Timeout),
 		"give_up":      durationTo(&poll.GiveUp),
+		"grace":        durationTo(&poll.Grace),
+		"wait":         textTo(&poll.Wait),
+		"batch":        batchTo(&poll.Batch),
 	}.parse(d, "poll")
 }
 
@@ -294,6 +435,28 @@ func (p *jobParser) parseDeadline(d *caddyfile.Dispenser) error {
 	}
 	p.job.Deadline = value
 	return nil
+}
+
+func batchTo(to **adapter.Batch) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		method, target, err := methodAndTarget(d)
+		if err != nil {
+			return err
+		}
+		b := &adapter.Batch{Method: method, Target: target}
+		*to = b
+		var request adapter.Endpoint
+		err = block{
+			"header":   func(d *caddyfile.Dispenser) error { return parseHeader(d, &request) },
+			"body":     textTo(&b.Body),
+			"max":      countTo(&b.Max),
+			"elements": textTo(&b.Elements),
+			"id":       textTo(&b.ID),
+			"keyed":    textTo(&b.Keyed),
+		}.parse(d, "batch", "header")
+		b.Header = request.Header
+		return err
+	}
 }
 
 func sortedKeys(b block) []string { return slices.Sorted(maps.Keys(b)) }

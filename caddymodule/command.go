@@ -27,7 +27,7 @@ func init() {
 		Long: `
 Tools for the intents plugin, which turns a job API that answers 202 and is
 polled into durable intents with one event stream each.`,
-		CobraFunc: func(cmd *cobra.Command) { cmd.AddCommand(proxyCommand()) },
+		CobraFunc: func(cmd *cobra.Command) { cmd.AddCommand(proxyCommand(), probeCommand(), presetsCommand()) },
 	})
 }
 

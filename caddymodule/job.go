@@ -77,6 +77,13 @@ type Poll struct {
 	// How long the backend's answers may be unreadable before the intent fails. Time
 	// in which it does not answer at all is not counted. Default: 10m.
 	GiveUp caddy.Duration `json:"give_up,omitempty"`
+
+	// How long the backend may not know the job (404, or a fall back from a later
+	// state to a waiting one) before the intent ends as lost, or as canceled if a
+	// cancel was seen. 410 is believed at once. Default: 1m.
+	Grace caddy.Duration `json:"grace,omitempty"`
+
+	adapter.Poll
 }
 
 const defaultDeadline = 24 * time.Hour
@@ -91,7 +98,11 @@ func (j *Job) compile(o adapter.Options) (*engine.Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	compiled, err := adapter.Compile(resolveHeaders(j.Spec), o)
+	spec := resolveHeaders(j.Spec)
+	if j.Poll != nil {
+		spec.Poll = &j.Poll.Poll
+	}
+	compiled, err := adapter.Compile(spec, o)
 	if err != nil {
 		return nil, err
 	}
@@ -122,11 +133,11 @@ func (j *Job) compile(o adapter.Options) (*engine.Job, error) {
 // the headers of our requests, which is where tokens are.
 func resolveHeaders(s adapter.Spec) adapter.Spec {
 	repl := caddy.NewReplacer()
-	endpoints := []**adapter.Endpoint{&s.Status, &s.Cancel}
-	if s.Result != nil {
-		result := *s.Result
-		s.Result = &result
-		endpoints = append(endpoints, &result.Fetch)
+	endpoints := append(fetchOf(&s.Result), &s.Status, &s.Cancel)
+	if s.Then != nil {
+		hop := *s.Then
+		s.Then = &hop
+		endpoints = append(endpoints, append(fetchOf(&hop.Result), &hop.Status, &hop.Cancel)...)
 	}
 	for _, e := range endpoints {
 		if *e == nil {
@@ -142,6 +153,15 @@ func resolveHeaders(s adapter.Spec) adapter.Spec {
 		*e = &resolved
 	}
 	return s
+}
+
+// fetchOf is the request in a result, which becomes a copy.
+func fetchOf(r **adapter.Result) []**adapter.Endpoint {
+	if *r == nil {
+		return nil
+	}
+	*r = new(**r)
+	return []**adapter.Endpoint{&(*r).Fetch}
 }
 
 // pace fills in defaults and checks.
@@ -161,6 +181,7 @@ func (p *Poll) pace() (engine.Pace, error) {
 		{"max_interval", p.MaxInterval, &pace.MaxInterval, 100 * time.Millisecond},
 		{"timeout", p.Timeout, &pace.Timeout, 100 * time.Millisecond},
 		{"give_up", p.GiveUp, &pace.GiveUp, time.Second},
+		{"grace", p.Grace, &pace.Grace, time.Millisecond},
 	} {
 		switch value := time.Duration(d.value); {
 		case value == 0:
