@@ -1,9 +1,10 @@
 package adapter
 
 import (
-	"cmp"
 	"net/http"
+	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/caddy-intents/caddy-intents/intent"
 )
@@ -71,25 +72,60 @@ func readCancel(code int) CancelOutcome {
 	return CancelRefused
 }
 
-// MatchCancel reports whether a client's own request is the cancel of one of these
-// jobs, and which: by its status URL. The path is the escaped one. A cancel that is
-// one by its body alone cannot be told from other requests, nor can that of a second
-// hop be traced to its job: those are not matched.
-func (j *Job) MatchCancel(method, escapedPath, query string) (statusURL string, ok bool) {
-	if j.cancel == nil || j.cancel.body != nil || method != j.cancel.method {
-		return "", false
+// A canceling is how clients' own cancels look.
+type canceling struct {
+	template *template // nil if the backend names the URL
+	shape    *regexp.Regexp
+}
+
+// canceling compiles what MatchCancel needs. A cancel that is one by its body alone
+// cannot be told from other requests, and one to a URL that only an answer named
+// leads to no status URL: those are not matched.
+func (c *compiler) canceling() error {
+	cancel, status := c.job.cancel, c.job.status.target
+	if cancel == nil || cancel.body != nil {
+		return nil
 	}
-	target := cmp.Or(j.cancel.target, j.status.target)
-	if target == nil { // the backend names the status URL, and the cancel goes there
-		if query != "" {
-			escapedPath += "?" + query
+	switch {
+	case cancel.target == nil && status == nil:
+		c.job.cancels = &canceling{}
+		return nil
+	case status == nil || status.whole || cancel.target != nil && cancel.target.whole:
+		return nil
+	}
+	t := cancel.target
+	if t == nil { // the status URL; whoever cancels need not write its query
+		path, _, _ := strings.Cut(status.src, "?")
+		if !strings.Contains(path, "{"+jobIDCapture+"}") {
+			path = status.src
 		}
-		return escapedPath, true
+		var err error
+		if t, err = parseTarget(path); err != nil {
+			return &SpecError{Field: "cancel", Err: err}
+		}
 	}
-	if target.whole || j.status.target == nil {
+	c.job.cancels = &canceling{template: t, shape: t.shape()}
+	return nil
+}
+
+// MatchCancel reports whether a client's own request is the cancel of one of these
+// jobs, and which: by its status URL. Path and query are escaped.
+func (j *Job) MatchCancel(method, path, query string) (statusURL string, ok bool) {
+	if j.cancels == nil || method != j.cancel.method {
 		return "", false
 	}
-	values, ok := target.match(escapedPath, query)
+	whole := path
+	if query != "" {
+		whole += "?" + query
+	}
+	t := j.cancels.template
+	switch {
+	case t == nil:
+		return whole, true
+	case !strings.Contains(t.src, "?"):
+		whole = path
+	}
+	values, ok := t.valuesIn(whole, j.cancels.shape)
 	if !ok {
 		return "", false
 	}

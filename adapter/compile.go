@@ -30,6 +30,7 @@ type Job struct {
 	nextURL   *expr
 	status    endpoint
 	cancel    *endpoint
+	cancels   *canceling // nil if clients' cancels cannot be recognized
 	then      *hop
 
 	state    stateReader
@@ -49,7 +50,7 @@ type Job struct {
 // Compile checks a Spec and makes it usable. Its errors are of type *SpecError.
 func Compile(s Spec, o Options) (*Job, error) {
 	c := compiler{spec: s, job: &Job{mark: markOf(s)}}
-	for _, step := range []func() error{c.submit, c.parameters, c.endpoints, c.identity, c.state, c.progress, c.texts, c.result, c.then, c.batch, c.wait} {
+	for _, step := range []func() error{c.submit, c.parameters, c.endpoints, c.identity, c.state, c.progress, c.texts, c.result, c.canceling, c.then, c.batch, c.wait} {
 		if err := step(); err != nil {
 			return nil, err
 		}

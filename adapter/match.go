@@ -58,27 +58,37 @@ func (m *StatusMatcher) Match(target string) (intent.Delivery, bool) {
 	if m.template == nil || len(target) > maxURL {
 		return intent.Delivery{}, false
 	}
-	found := m.shape.FindStringSubmatch(target)
-	if found == nil {
+	values, ok := m.template.valuesIn(target, m.shape)
+	if !ok {
 		return intent.Delivery{}, false
 	}
-	d := intent.Delivery{StatusURL: target}
-	for i, name := range m.template.captures() {
+	return intent.Delivery{StatusURL: target, JobID: values.jobID, Params: values.params}, true
+}
+
+// valuesIn is the way back from what a template expands to, byte for byte, by its
+// shape.
+func (t *template) valuesIn(target string, shape *regexp.Regexp) (captured, bool) {
+	var values captured
+	found := shape.FindStringSubmatch(target)
+	if found == nil {
+		return values, false
+	}
+	for i, name := range t.captures() {
 		value, err := url.QueryUnescape(strings.ReplaceAll(found[i+1], "+", "%2B")) // "+" is itself in a path
 		if err != nil {
-			return intent.Delivery{}, false
+			return values, false
 		}
 		if param, ok := strings.CutPrefix(name, paramsPrefix); ok {
-			if d.Params == nil {
-				d.Params = make(map[string]string)
+			if values.params == nil {
+				values.params = make(map[string]string)
 			}
-			d.Params[param] = value
+			values.params[param] = value
 		} else {
-			d.JobID = value
+			values.jobID = value
 		}
 	}
-	same, err := m.template.expandTarget(captured{jobID: d.JobID, params: d.Params})
-	return d, err == nil && same == target
+	same, err := t.expandTarget(values)
+	return values, err == nil && same == target
 }
 
 // Whole reports whether d has all that the job's other lines can ask of a delivery:

@@ -287,67 +287,6 @@ func checkExpanded(target string) error {
 	return nil
 }
 
-// match is the way back: what a path and query that the template could have made
-// have in its places. Segments are compared unescaped, and what else is in the query
-// does not count.
-func (t *template) match(escapedPath, query string) (captured, bool) {
-	path, wanted, _ := strings.Cut(t.src, "?")
-	values := captured{params: make(map[string]string)}
-	patterns, segments := strings.Split(path, "/"), strings.Split(escapedPath, "/")
-	if len(patterns) != len(segments) {
-		return values, false
-	}
-	for i, pattern := range patterns {
-		if !values.find(pattern, segments[i], url.PathUnescape) {
-			return values, false
-		}
-	}
-	for pattern := range strings.SplitSeq(wanted, "&") {
-		found := pattern == ""
-		for given := range strings.SplitSeq(query, "&") {
-			found = found || values.find(pattern, given, url.QueryUnescape)
-		}
-		if !found {
-			return values, false
-		}
-	}
-	return values, true
-}
-
-// find reads the values of one segment or parameter: text before and after each
-// placeholder has to be there, and one value has to be the same wherever it stands.
-func (c *captured) find(pattern, escaped string, unescape func(string) (string, error)) bool {
-	text, err := unescape(escaped)
-	if err != nil {
-		return false
-	}
-	open := strings.IndexByte(pattern, '{')
-	if open < 0 {
-		literal, err := unescape(pattern)
-		return err == nil && literal == text
-	}
-	before, _ := unescape(pattern[:open])
-	name, after, _ := strings.Cut(pattern[open+1:], "}")
-	rest, ok := strings.CutPrefix(text, before)
-	if !ok || strings.Contains(after, "{") { // two values in one segment: where one ends is anybody's guess
-		return false
-	}
-	after, _ = unescape(after)
-	value, ok := strings.CutSuffix(rest, after)
-	if !ok || checkValue(value) != nil {
-		return false
-	}
-	if known := c.value(name); known != "" && known != value {
-		return false
-	}
-	if name == jobIDCapture {
-		c.jobID = value
-	} else {
-		c.params[strings.TrimPrefix(name, paramsPrefix)] = value
-	}
-	return true
-}
-
 var (
 	errDots = errors.New("contains a dot segment")
 	errLong = errors.New("is too long")
