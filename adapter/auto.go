@@ -133,10 +133,24 @@ func (r *stateReader) wordIn(o object) (verdict, found) {
 			return innerSaid, innerAt
 		}
 	}
+	if at == (found{}) {
+		said, at = r.unknownIn(o)
+	}
 	if envelope && holding {
 		return verdict{status: intent.InProgress, unknown: at.value}, at
 	}
 	return said, at
+}
+
+// unknownIn finds a word that nobody knows in a state that is an object
+// (state.life_cycle_state): anywhere else it may be about something else.
+func (r *stateReader) unknownIn(o object) (verdict, found) {
+	for inner := range o.held(stateNames) {
+		if said, at := r.pick(inner.texts(stateNames)); said.unknown != "" {
+			return said, at
+		}
+	}
+	return verdict{status: intent.InProgress}, found{}
 }
 
 // pick takes the first word that has a meaning, unless another one says that the
