@@ -230,7 +230,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 			return h.submit(w, r, job, params)
 		}
 	}
-	return h.passOn(w, r, next)
+	return h.passOn(h.watchCancel(w, r), r, next)
 }
 
 func (h *Handler) isObserve(path string) bool {
@@ -309,15 +309,15 @@ func (h *Handler) observer(p *parts) *observe.Server {
 		return s
 	}
 	h.server.CompareAndSwap(nil, observe.New(observe.Config{
-		Scope:        h.Name,
-		Path:         h.Path,
-		Heartbeat:    time.Duration(h.Heartbeat),
-		MaxObservers: h.Limits.Observers,
-		Store:        p.store,
-		Hub:          p.hub,
-		Pacing:       pacing{p.engine},
-		Canceler:     canceler{p.engine},
-		Logger:       h.logger,
+		Scope:     h.Name,
+		Path:      h.Path,
+		Heartbeat: time.Duration(h.Heartbeat),
+		Limits:    observe.Limits{All: h.Limits.Observers},
+		Store:     p.store,
+		Hub:       p.hub,
+		Pacing:    pacing{p.engine},
+		Canceler:  canceler{p.engine},
+		Logger:    h.logger,
 	}))
 	return h.server.Load()
 }

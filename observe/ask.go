@@ -13,7 +13,7 @@ import (
 
 // An ask is what a client wants of a stream.
 type ask struct {
-	cursor    cursor
+	unnamed   bool
 	heartbeat time.Duration
 	life      time.Duration // how long the stream lasts at most
 	leave     End           // why it ends then
@@ -22,10 +22,14 @@ type ask struct {
 func (s *Server) readAsk(r *http.Request) (ask, error) {
 	a := ask{leave: EndAge, life: jitter(s.MaxAge, 0.1)}
 	var err error
-	if a.cursor, err = readCursor(r); err != nil {
-		return ask{}, err
-	}
 	query := r.URL.Query()
+	switch query.Get("names") {
+	case "", "on":
+	case "off":
+		a.unnamed = true
+	default:
+		return ask{}, BadRequest("names must be on or off")
+	}
 	if a.heartbeat, err = readSeconds(query, "heartbeat", s.Heartbeat); err != nil {
 		return ask{}, err
 	}

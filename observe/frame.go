@@ -3,7 +3,6 @@ package observe
 import (
 	"bytes"
 	"encoding/json"
-	"strconv"
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/intent"
@@ -33,25 +32,39 @@ func snapshot(in *intent.Intent) intent.Event {
 	}
 }
 
-// appendEvent appends the frame of an event of in. Package intent bounds what an
-// event carries, but escaping can make six bytes of one; what then gives way is
-// to be had from the intent's own URL.
-func appendEvent(dst []byte, in *intent.Intent, e intent.Event, url string) []byte {
+// A label is what a frame has beside its event.
+type label struct {
+	id      string
+	unnamed bool   // the frame names no event: it is for clients that hear "message" only
+	url     string // of the intent, for the client
+}
+
+// appendFrame appends a frame of ours.
+func (l label) appendFrame(dst []byte, name string, data []byte) []byte {
+	if l.unnamed {
+		name = ""
+	}
+	return sse.AppendFrame(dst, l.id, name, data)
+}
+
+// appendEvent appends the frame of an event. Package intent bounds what an event
+// carries, but escaping can make six bytes of one; what then gives way is to be had
+// from the intent's own URL.
+func appendEvent(dst []byte, e intent.Event, l label) []byte {
 	e.At = e.At.UTC()
 	start := len(dst)
-	id := strconv.FormatInt(in.EventID(e.Seq), 10)
 	for _, lighten := range givesWay {
 		data, err := encode(e)
 		if err == nil {
-			dst = sse.AppendFrame(dst[:start], id, string(e.Type), data)
+			dst = l.appendFrame(dst[:start], string(e.Type), data)
 			if len(dst)-start <= MaxFrame {
 				return dst
 			}
 		}
-		lighten(&e.Details, url)
+		lighten(&e.Details, l.url)
 	}
 	data, _ := encode(e) // nothing is left that is not ours
-	return sse.AppendFrame(dst[:start], id, string(e.Type), data)
+	return l.appendFrame(dst[:start], string(e.Type), data)
 }
 
 // givesWay is what an event loses until its frame is small enough, in this order.
@@ -86,16 +99,16 @@ func encode(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
-// appendEnd appends the frame of the event that ends an intent. An EventSource
-// comes back even so; that it does so in a day is for those which do not
+// appendEnd appends the frame of the event that ends a stream for good. An
+// EventSource comes back even so; that it does so in a day is for those which do not
 // understand the 204 that it would get.
-func appendEnd(dst []byte, in *intent.Intent, e intent.Event, url string) []byte {
-	return appendEvent(sse.AppendRetry(dst, 24*time.Hour), in, e, url)
+func appendEnd(dst []byte, e intent.Event, l label) []byte {
+	return appendEvent(sse.AppendRetry(dst, 24*time.Hour), e, l)
 }
 
 // appendTimeout appends the frame that ends a stream whose client set a limit.
-// It has no id: the client's cursor stays where it is.
-func appendTimeout(dst []byte, lastSeq int64) []byte {
-	data := `{"ok":true,"next_seq":` + strconv.FormatInt(lastSeq+1, 10) + `}`
-	return sse.AppendFrame(dst, "", typeTimeout, []byte(data))
+// Without an id the client's cursor stays where it is.
+func appendTimeout(dst []byte, data string, l label) []byte {
+	l.id = ""
+	return l.appendFrame(dst, typeTimeout, []byte(data))
 }

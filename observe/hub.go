@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/intent"
@@ -18,7 +19,15 @@ var (
 	ErrDraining = errors.New("no longer serving observers")
 	// ErrCrowded: there are as many observers as are allowed.
 	ErrCrowded = errors.New("too many observers")
+	// errOwnerCrowded and errIntentCrowded: there are as many of this owner, or of
+	// this intent.
+	errOwnerCrowded  = errors.New("too many observers of one owner")
+	errIntentCrowded = errors.New("too many observers of one intent")
 )
+
+// Limits bound the observers of a hub: all of them, those that count for one owner,
+// and those of one intent.
+type Limits struct{ All, PerOwner, PerIntent int }
 
 // Watching is told to whoever polls, ahead of time and again and again. Two
 // refreshes fit into the window, so that losing one changes nothing; an intent is
@@ -40,9 +49,10 @@ type Hub struct {
 	drain    context.CancelCauseFunc
 	joined   sync.WaitGroup
 
-	mu    sync.Mutex
-	rooms map[intent.ID]*room
-	seats int
+	mu      sync.Mutex
+	rooms   map[intent.ID]*room
+	parties int
+	owners  map[string]int // parties that count for each
 }
 
 // A room is all observers of one intent.
@@ -53,20 +63,29 @@ type room struct {
 	look    *look     // the last one, if there is somebody to share it with
 }
 
-// A seat is one observer's place in a room.
-type seat struct {
-	id intent.ID
-	at int // its index in the room
+// A party is one observer: its seats in the rooms of all intents that it follows,
+// and one doorbell for all of them.
+type party struct {
+	seats []*seat
+	owner string // whom it counts for; "" for nobody
 
 	// bell has capacity 1. When it is full the ring is dropped: the observer has
 	// not answered the last one yet, and when it does it looks for all there is.
 	bell chan struct{}
 }
 
+// A seat is an observer's place in a room.
+type seat struct {
+	id   intent.ID
+	at   int // its index in the room
+	bell chan struct{}
+	rung atomic.Bool // the bell was rung for this seat, and the observer has not looked yet
+}
+
 // NewHub returns a hub that listens to the signals of a store until Close. The
 // logger, like the hub, belongs to the process; streams log to it.
 func NewHub(signals store.Signaler, logger *slog.Logger) *Hub {
-	h := &Hub{signals: signals, logger: logger, rooms: make(map[intent.ID]*room)}
+	h := &Hub{signals: signals, logger: logger, rooms: make(map[intent.ID]*room), owners: make(map[string]int)}
 	h.drained, h.drain = context.WithCancelCause(context.Background())
 	h.unlisten = signals.Listen(h.hear)
 	return h
@@ -76,7 +95,7 @@ func NewHub(signals store.Signaler, logger *slog.Logger) *Hub {
 func (h *Hub) Observers() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.seats
+	return h.parties
 }
 
 // Drain ends every stream and lets no new one begin, for the reason given. It
@@ -95,32 +114,67 @@ func (h *Hub) Close() {
 	h.unlisten()
 }
 
-// join seats an observer of an intent, of at most limit in the whole hub.
-func (h *Hub) join(id intent.ID, limit int) (*seat, error) {
+// join seats an observer of some intents, if the limits allow one more.
+func (h *Hub) join(ids []intent.ID, owner string, l Limits) (*party, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	switch {
-	case h.drained.Err() != nil:
-		return nil, ErrDraining
-	case h.seats >= limit:
-		return nil, ErrCrowded
+	if err := h.admit(ids, owner, l); err != nil {
+		return nil, err
 	}
-	r := h.rooms[id]
-	if r == nil {
-		r = new(room)
-		h.rooms[id] = r
+	p := &party{seats: make([]*seat, len(ids)), owner: owner, bell: make(chan struct{}, 1)}
+	for i, id := range ids {
+		r := h.rooms[id]
+		if r == nil {
+			r = new(room)
+			h.rooms[id] = r
+		}
+		p.seats[i] = &seat{id: id, at: len(r.seats), bell: p.bell}
+		r.seats = append(r.seats, p.seats[i])
 	}
-	s := &seat{id: id, at: len(r.seats), bell: make(chan struct{}, 1)}
-	r.seats = append(r.seats, s)
-	h.seats++
+	if owner != "" {
+		h.owners[owner]++
+	}
+	h.parties++
 	h.joined.Add(1)
-	return s, nil
+	return p, nil
 }
 
-// leave gives the seat back.
-func (h *Hub) leave(s *seat) {
+// admit says why one more observer is too many. The caller holds h.mu.
+func (h *Hub) admit(ids []intent.ID, owner string, l Limits) error {
+	switch {
+	case h.drained.Err() != nil:
+		return ErrDraining
+	case h.parties >= l.All:
+		return ErrCrowded
+	case owner != "" && h.owners[owner] >= l.PerOwner:
+		return errOwnerCrowded
+	}
+	for _, id := range ids {
+		if r := h.rooms[id]; r != nil && len(r.seats) >= l.PerIntent {
+			return errIntentCrowded
+		}
+	}
+	return nil
+}
+
+// leave gives the seats back.
+func (h *Hub) leave(p *party) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	for _, s := range p.seats {
+		h.vacate(s)
+	}
+	if p.owner != "" {
+		if h.owners[p.owner]--; h.owners[p.owner] == 0 {
+			delete(h.owners, p.owner)
+		}
+	}
+	h.parties--
+	h.joined.Done()
+}
+
+// vacate gives one seat back. The caller holds h.mu.
+func (h *Hub) vacate(s *seat) {
 	r := h.rooms[s.id]
 	last := len(r.seats) - 1
 	r.seats[s.at] = r.seats[last]
@@ -129,8 +183,6 @@ func (h *Hub) leave(s *seat) {
 	if len(r.seats) == 0 {
 		delete(h.rooms, s.id)
 	}
-	h.seats--
-	h.joined.Done()
 }
 
 // hear is called by the store for every signal.
@@ -146,6 +198,7 @@ func (h *Hub) hear(s store.Signal) {
 	}
 	r.rings++
 	for _, s := range r.seats {
+		s.rung.Store(true)
 		select {
 		case s.bell <- struct{}{}:
 		default:

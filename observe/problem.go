@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/caddy-intents/caddy-intents/internal/sse"
 	"github.com/caddy-intents/caddy-intents/store"
 )
 
@@ -21,6 +22,7 @@ type Problem struct {
 	Message    string         // for people
 	Details    map[string]any // more for programs, if there is more
 	Allow      string         // methods, with 405
+	Challenge  string         // for WWW-Authenticate, with 401
 	RetryAfter time.Duration  // rounded up to seconds; 0 for no such header
 }
 
@@ -44,6 +46,16 @@ func Unavailable() *Problem {
 	return &Problem{
 		Status: http.StatusServiceUnavailable, Code: "unavailable", RetryAfter: retryUnavailable,
 		Message: "intents cannot be served right now",
+	}
+}
+
+// Unauthorized is the answer to a request from nobody, where every intent has an
+// owner. Which way to authenticate there is only the site's config knows; a client
+// has to be given a challenge, and this one makes no browser ask for a password.
+func Unauthorized() *Problem {
+	return &Problem{
+		Status: http.StatusUnauthorized, Code: "unauthorized", Challenge: "Bearer",
+		Message: "intents are shown to their owner only",
 	}
 }
 
@@ -83,16 +95,35 @@ func ProblemOf(err error) *Problem {
 			Status: http.StatusServiceUnavailable, Code: "too_many_observers", RetryAfter: retryCrowded,
 			Message: "as many streams are open as this server allows",
 		}
+	case errors.Is(err, errOwnerCrowded):
+		return crowdedBy("you have as many streams open as one owner may have")
+	case errors.Is(err, errIntentCrowded):
+		return crowdedBy("as many streams of this intent are open as are allowed")
 	}
 	return &Problem{Status: http.StatusInternalServerError, Code: "internal", Message: "something went wrong"}
 }
 
-// ServeHTTP writes the problem as the answer.
+// crowdedBy is the answer to who has enough streams while others may have more.
+func crowdedBy(message string) *Problem {
+	return &Problem{Status: http.StatusTooManyRequests, Code: "too_many_observers", RetryAfter: retryCrowded, Message: message}
+}
+
+// ServeHTTP writes the problem as the answer. An EventSource gives up for good on
+// whatever is no stream; one that says what it is gets, instead of being told to
+// try again later, a stream that says no more than that.
 func (p *Problem) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if p.RetryAfter > 0 && r.Method == http.MethodGet && r.URL.Query().Get("client") == "eventsource" {
+		writeHead(w, false)
+		_, _ = w.Write(sse.AppendRetry(nil, jitter(p.RetryAfter, 0.5)))
+		return
+	}
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
 	if p.Allow != "" {
 		h.Set("Allow", p.Allow)
+	}
+	if p.Challenge != "" {
+		h.Set("WWW-Authenticate", p.Challenge)
 	}
 	if p.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.RetryAfter.Seconds()))))

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/store"
 )
 
 // Config is what a [Server] serves and how. Scope, Store and Hub are needed.
@@ -21,13 +22,15 @@ type Config struct {
 	Scope string // of the intents to serve; those of others do not exist
 	Path  string // of everything served, without a slash at the end; default /v1/intents
 
-	Heartbeat    time.Duration // between two signs of life on a quiet stream; default 4 s
-	MaxAge       time.Duration // of a stream, more or less a tenth; default 10 min
-	MaxObservers int           // in the whole hub; default 20,000
+	Heartbeat time.Duration // between two signs of life on a quiet stream; default 4 s
+	MaxAge    time.Duration // of a stream, more or less a tenth; default 10 min
+	Limits    Limits        // of streams; see New for the defaults
 
 	Store    Store
 	Hub      *Hub
-	Pacing   Pacing // nil: nothing is told about polling
+	Tokens   Tokens  // nil: intents have no owners, and who knows an id may read it
+	Backend  Backend // nil: nothing is fetched from there
+	Pacing   Pacing  // nil: nothing is told about polling
 	Canceler Canceler
 	Logger   *slog.Logger // nil: nothing is logged
 	Ended    func(End)    // called when a stream ends, if set
@@ -37,16 +40,18 @@ type Config struct {
 // comes with, 5 s. The age bounds how long a stream keeps parts of an unloaded
 // configuration and an old decision about who may observe.
 const (
-	defaultPath         = "/v1/intents"
-	defaultHeartbeat    = 4 * time.Second
-	defaultMaxAge       = 10 * time.Minute
-	defaultMaxObservers = 20_000
+	defaultPath      = "/v1/intents"
+	defaultHeartbeat = 4 * time.Second
+	defaultMaxAge    = 10 * time.Minute
+	defaultAll       = 20_000
+	ownersToFill     = 10 // it takes so many owners to fill a server
 )
 
 // A Store is where intents are read. Every store.Reader is one.
 type Store interface {
 	Get(ctx context.Context, id intent.ID) (intent.Intent, error)
 	Events(ctx context.Context, id intent.ID, after int64) (intent.Intent, []intent.Event, error)
+	List(ctx context.Context, f store.Filter) (store.Page, error)
 }
 
 // Pacing is what is known about the polling of an intent, by whoever does it. A
@@ -60,12 +65,15 @@ type Server struct {
 	Config
 }
 
-// New returns a Server with the defaults of Config filled in.
+// New returns a Server with the defaults of Config filled in: 20,000 streams, a tenth
+// of all for one owner, all for one intent.
 func New(c Config) *Server {
 	c.Path = cmp.Or(strings.TrimRight(c.Path, "/"), defaultPath)
 	c.Heartbeat = cmp.Or(c.Heartbeat, defaultHeartbeat)
 	c.MaxAge = cmp.Or(c.MaxAge, defaultMaxAge)
-	c.MaxObservers = cmp.Or(c.MaxObservers, defaultMaxObservers)
+	c.Limits.All = cmp.Or(c.Limits.All, defaultAll)
+	c.Limits.PerOwner = cmp.Or(c.Limits.PerOwner, max(c.Limits.All/ownersToFill, 1))
+	c.Limits.PerIntent = cmp.Or(c.Limits.PerIntent, c.Limits.All)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -82,11 +90,14 @@ type route struct {
 }
 
 var routes = []route{
+	{http.MethodGet, "", (*Server).serveList},
+	{http.MethodGet, "events/stream", (*Server).openTogether},
 	{http.MethodGet, "{id}", (*Server).serveIntent},
 	{http.MethodDelete, "{id}", (*Server).serveCancel},
 	{http.MethodPost, "{id}/resolve", (*Server).serveResolve},
 	{http.MethodGet, "{id}/events", (*Server).serveEvents},
 	{http.MethodGet, "{id}/events/stream", (*Server).openStream},
+	{http.MethodGet, "{id}/result", (*Server).serveResult},
 }
 
 // match reports whether the words after the path fit the pattern, and the id.
@@ -154,17 +165,29 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) (*stream, error) 
 		slices.Sort(allow)
 		return nil, MethodNotAllowed(strings.Join(allow, ", "))
 	}
-	return nil, &Problem{Status: http.StatusNotFound, Code: "not_found", Message: "nothing is served here"}
+	return nil, nothingHere()
 }
 
-// serveIntent answers the intent as it stands.
+// nothingHere is the answer under our path where nothing is.
+func nothingHere() *Problem {
+	return &Problem{Status: http.StatusNotFound, Code: "not_found", Message: "nothing is served here"}
+}
+
+// serveIntent answers the intent as it stands, or as it does at its end if the
+// client prefers to wait and there is a place to wait in.
 func (s *Server) serveIntent(w http.ResponseWriter, r *http.Request, text string) (*stream, error) {
-	in, err := s.find(r.Context(), text)
+	w.Header().Add("Vary", "Prefer")
+	in, err := s.see(r, text, r.URL.Query().Get("token"))
 	if err != nil {
 		return nil, err
 	}
-	s.noteGlance(r.Context(), &in)
-	return nil, s.writeIntent(w, r, http.StatusOK, &in)
+	s.noteGlance(r.Context(), &in.Intent)
+	if d := PreferredWait(r.Header); d > 0 {
+		if in.Intent, err = s.Await(r.Context(), in.Intent, d); err == nil {
+			WaitApplied(w.Header(), d)
+		}
+	}
+	return nil, s.writeIntent(w, r, http.StatusOK, &in.Intent)
 }
 
 // serveEvents answers the events after `since`, as JSON unless a stream is asked
@@ -178,15 +201,15 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request, text string
 	if err != nil {
 		return nil, err
 	}
-	in, err := s.find(r.Context(), text)
+	seen, err := s.see(r, text, r.URL.Query().Get("token"))
 	if err != nil {
 		return nil, err
 	}
-	after := split(cursor{since: since}.in(in.Generation))
-	if after.generation < in.Generation {
+	after := split(cursor{since: since}.in(seen.Generation))
+	if after.generation < seen.Generation {
 		after.seq = 0
 	}
-	in, events, err := s.Store.Events(r.Context(), in.ID, after.seq)
+	in, events, err := s.Store.Events(r.Context(), seen.ID, after.seq)
 	if err != nil {
 		return nil, err
 	}
@@ -201,22 +224,6 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request, text string
 		OK     bool           `json:"ok"`
 		Events []intent.Event `json:"events"`
 	}{true, events})
-}
-
-// find reads the intent that a client named.
-func (s *Server) find(ctx context.Context, text string) (intent.Intent, error) {
-	id, err := intent.ParseID(text)
-	if err != nil {
-		return intent.Intent{}, NotFound()
-	}
-	in, err := s.Store.Get(ctx, id)
-	switch {
-	case err != nil:
-		return intent.Intent{}, err
-	case in.Scope != s.Scope:
-		return intent.Intent{}, NotFound()
-	}
-	return in, nil
 }
 
 // glance is for how long one request for an intent counts as watching it, three

@@ -240,13 +240,14 @@ func TestHubKeepsOthersSeatedWhenOneLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tt := newTester(t, Config{})
 		id, other := intent.NewID(time.Now(), 0), intent.NewID(time.Now(), 0)
-		var seats []*seat
+		parties := Limits{All: 10, PerOwner: 10, PerIntent: 10}
+		var seats []*party
 		for range 5 {
-			s, err := tt.hub.join(id, 10)
+			s, err := tt.hub.join([]intent.ID{id}, "", parties)
 			require.NoError(t, err)
 			seats = append(seats, s)
 		}
-		stranger, err := tt.hub.join(other, 10)
+		stranger, err := tt.hub.join([]intent.ID{other}, "", parties)
 		require.NoError(t, err)
 		for _, gone := range []int{1, 4, 0} {
 			tt.hub.leave(seats[gone])
@@ -262,10 +263,11 @@ func TestHubKeepsOthersSeatedWhenOneLeaves(t *testing.T) {
 			}
 			require.Empty(t, stranger.bell)
 		}
-		for _, s := range []*seat{seats[2], seats[3], stranger} {
+		for _, s := range []*party{seats[2], seats[3], stranger} {
 			tt.hub.leave(s)
 		}
 		require.Empty(t, tt.hub.rooms)
+		require.Empty(t, tt.hub.owners)
 		tt.hub.Close()
 		tt.hub.Close()
 	})

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -48,56 +50,86 @@ const (
 // large local variable there costs every idle observer 16 KB. So what needs room
 // happens in functions that have returned by then, and in buffers from a pool.
 type stream struct {
-	hub  *Hub
-	log  Store
-	seat *seat
-	out  wire
+	hub    *Hub
+	log    Store
+	party  *party
+	tracks []track // of the intents followed, as the party's seats
+	roster *roster // what cursors are about if several are followed; else nil
+	out    wire
 
-	id        intent.ID
-	url       string // of the intent, for the client
-	cursor    int64  // id of the last event sent
+	unnamed   bool
 	heartbeat time.Duration
 
 	beatAt  time.Time // when the client needs a sign of life
 	checkAt time.Time // when to look for events although no bell rang
-	rung    bool      // the bell did ring
 	leaveAt time.Time // when the stream ends whatever happens
 	leave   End       // why it does
 	ended   func(End) // is told why it did; may be nil
 }
 
+// A track is how far a stream is with one intent.
+type track struct {
+	id     intent.ID
+	url    string // of the intent, for the client
+	cursor int64  // id of the last event sent
+	over   bool   // there is nothing more to send
+}
+
 // openStream writes the head of the answer and returns the stream that is to
 // follow, or nil if none is.
 func (s *Server) openStream(w http.ResponseWriter, r *http.Request, text string) (*stream, error) {
+	cursor, err := readCursor(r)
+	if err != nil {
+		return nil, err
+	}
+	seen, err := s.see(r, text, r.URL.Query().Get("token"))
+	if err != nil {
+		return nil, err
+	}
+	return s.stream(w, r, []sight{seen}, []int64{cursor.in(seen.Generation)}, nil)
+}
+
+// stream opens a stream of the intents seen, each from its cursor on.
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, seen []sight, from []int64, roster *roster) (*stream, error) {
 	ask, err := s.readAsk(r)
 	if err != nil {
 		return nil, err
 	}
-	in, err := s.find(r.Context(), text)
-	if err != nil {
-		return nil, err
+	st := &stream{
+		hub: s.Hub, log: s.Store, roster: roster, unnamed: ask.unnamed,
+		heartbeat: ask.heartbeat, leaveAt: time.Now().Add(ask.life), leave: ask.leave, ended: s.Ended,
 	}
-	from := ask.cursor.in(in.Generation)
-	over := in.Status.Terminal() && from == in.EventID(in.Seq) && ask.leave != EndTimeout
-	if over || r.Method == http.MethodHead {
-		writeHead(w, over)
+	ids := make([]intent.ID, len(seen))
+	for i, in := range seen {
+		ids[i] = in.ID
+		st.tracks = append(st.tracks, track{
+			id: in.ID, url: s.IntentURL(Prefix(r.Context()), in.ID), cursor: from[i],
+			over: ask.leave != EndTimeout && in.Status.Terminal() && from[i] == in.EventID(in.Seq),
+		})
+		if !in.until.IsZero() && in.until.Before(st.leaveAt) {
+			st.leaveAt, st.leave = in.until, EndAge
+		}
+	}
+	if st.over() || r.Method == http.MethodHead {
+		writeHead(w, st.over())
 		return nil, nil
 	}
-	seat, err := s.Hub.join(in.ID, s.MaxObservers)
-	if err != nil {
+	if st.party, err = s.Hub.join(ids, seen[0].Owner, s.Limits); err != nil {
 		return nil, err
 	}
 	writeHead(w, false)
-	return &stream{
-		hub: s.Hub, log: s.Store, seat: seat, out: newResponseWire(w, s.Hub.drained),
-		id: in.ID, url: s.IntentURL(Prefix(r.Context()), in.ID), cursor: from,
-		heartbeat: ask.heartbeat, leaveAt: time.Now().Add(ask.life), leave: ask.leave, ended: s.Ended,
-	}, nil
+	st.out = newResponseWire(w, s.Hub.drained)
+	return st, nil
+}
+
+// over reports whether there is nothing more to send of any intent.
+func (st *stream) over() bool {
+	return !slices.ContainsFunc(st.tracks, func(t track) bool { return !t.over })
 }
 
 // serve runs the stream to its end and ends the response accordingly.
 func (st *stream) serve(ctx context.Context) {
-	defer st.hub.leave(st.seat)
+	defer st.hub.leave(st.party)
 	end := st.run(ctx)
 	if end.inTouch() {
 		_ = st.send(sse.AppendRetry(nil, jitter(retryCut, 2.0/3))) // it is cut either way
@@ -123,8 +155,10 @@ func (st *stream) run(ctx context.Context) End {
 		}
 		timer.Reset(time.Until(st.nextTurn()))
 		select {
-		case <-st.seat.bell:
-			st.checkAt, st.rung = time.Time{}, true
+		case <-st.party.bell:
+			if end := st.follow(ctx, time.Now(), false); end != "" {
+				return end
+			}
 		case <-timer.C:
 		case <-st.hub.drained.Done():
 			return EndDrain
@@ -148,13 +182,13 @@ func (st *stream) nextTurn() time.Time {
 func (st *stream) turn(ctx context.Context, now time.Time) End {
 	if !now.Before(st.checkAt) {
 		st.checkAt = now.Add(store.CheckInterval)
-		if end := st.follow(ctx, now); end != "" {
+		if end := st.follow(ctx, now, true); end != "" {
 			return end
 		}
 	}
 	if !now.Before(st.leaveAt) {
 		if st.leave == EndTimeout {
-			if err := st.send(appendTimeout(nil, split(st.cursor).seq)); err != nil {
+			if err := st.send(appendTimeout(nil, st.whereNext(), label{unnamed: st.unnamed})); err != nil {
 				return endOf(err)
 			}
 		}
@@ -168,64 +202,101 @@ func (st *stream) turn(ctx context.Context, now time.Time) End {
 	return ""
 }
 
-// follow sends what the store has after the cursor. A store that cannot be read
-// is no reason to send clients away, who would all come back at once: they stay,
-// and the next turn tries again.
-func (st *stream) follow(ctx context.Context, now time.Time) End {
-	if err := st.hub.watch(ctx, st.id, now); err != nil {
-		st.hub.logger.DebugContext(ctx, "telling that an intent is watched", "intent", st.id.String(), "err", err)
+// whereNext is what a client whose time is up is told.
+func (st *stream) whereNext() string {
+	if st.roster != nil {
+		return `{"ok":true}` // its cursor is the id of the last event
 	}
-	in, events, err := st.look(ctx)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return EndRemoved
-	case err != nil:
-		st.hub.logger.DebugContext(ctx, "reading events", "intent", st.id.String(), "err", err)
-		return ""
-	case !split(st.cursor).within(&in):
-		events = []intent.Event{snapshot(&in)}
+	return `{"ok":true,"next_seq":` + strconv.FormatInt(split(st.tracks[0].cursor).seq+1, 10) + `}`
+}
+
+// follow sends what is new of the intents that a bell was rung for, or of all.
+func (st *stream) follow(ctx context.Context, now time.Time, all bool) End {
+	for i, seat := range st.party.seats {
+		rung := seat.rung.Swap(false)
+		if t := &st.tracks[i]; !t.over && (rung || all) {
+			if end := st.followOne(ctx, now, t, rung); end != "" {
+				return end
+			}
+		}
 	}
-	if err := st.deliver(&in, events); err != nil {
-		return endOf(err)
-	}
-	if in.Status.Terminal() && len(events) > 0 {
+	if st.over() {
 		return EndDone
 	}
 	return ""
 }
 
-// look reads what the store has after the cursor.
-func (st *stream) look(ctx context.Context) (intent.Intent, []intent.Event, error) {
-	after := split(st.cursor).seq
-	if st.rung {
-		st.rung = false
-		return st.hub.look(ctx, st.log, st.id, after)
+// followOne sends what the store has after the cursor, a batch at a time: nothing
+// but the batch is in memory while a slow client keeps it waiting.
+func (st *stream) followOne(ctx context.Context, now time.Time, t *track, rung bool) End {
+	if err := st.hub.watch(ctx, t.id, now); err != nil {
+		st.hub.logger.DebugContext(ctx, "telling that an intent is watched", "intent", t.id.String(), "err", err)
 	}
-	return st.log.Events(ctx, st.id, after)
-}
-
-// deliver writes the frames of events, several at once if there is a backlog.
-func (st *stream) deliver(in *intent.Intent, events []intent.Event) error {
 	frames := buffers.Get().(*[]byte)
 	defer buffers.Put(frames)
-	buf := (*frames)[:0]
-	for i, e := range events {
-		if e.Status.Terminal() {
-			buf = appendEnd(buf, in, e, st.url)
-		} else {
-			buf = appendEvent(buf, in, e, st.url)
+	for {
+		more, end := st.batch(ctx, t, rung, frames)
+		if end != "" {
+			return end
 		}
-		if i < len(events)-1 && len(buf) < MaxFrame {
-			continue
+		if len(*frames) > 0 {
+			if err := st.send(*frames); err != nil {
+				return endOf(err)
+			}
 		}
-		if err := st.send(buf); err != nil {
-			return err
+		if !more {
+			return ""
 		}
-		st.cursor = in.EventID(e.Seq)
-		buf = buf[:0]
 	}
-	*frames = buf
-	return nil
+}
+
+// batch fills frames with the next events and moves the cursor behind them; more
+// reports whether there are others. A store that cannot be read is no reason to
+// send clients away, who would all come back at once: they stay, and the next turn
+// tries again.
+func (st *stream) batch(ctx context.Context, t *track, rung bool, frames *[]byte) (more bool, end End) {
+	*frames = (*frames)[:0]
+	in, events, err := st.look(ctx, t, rung)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return false, EndRemoved
+	case err != nil:
+		st.hub.logger.DebugContext(ctx, "reading events", "intent", t.id.String(), "err", err)
+		return false, ""
+	case !split(t.cursor).within(&in):
+		events = []intent.Event{snapshot(&in)}
+	}
+	for _, e := range events {
+		if len(*frames) >= MaxFrame {
+			return true, ""
+		}
+		t.cursor = in.EventID(e.Seq)
+		t.over = e.Status.Terminal()
+		l := label{id: st.cursor(), unnamed: st.unnamed, url: t.url}
+		if t.over && st.over() {
+			*frames = appendEnd(*frames, e, l)
+		} else {
+			*frames = appendEvent(*frames, e, l)
+		}
+	}
+	return false, ""
+}
+
+// cursor is what the client has to come back with.
+func (st *stream) cursor() string {
+	if st.roster != nil {
+		return st.roster.cursor(st.tracks)
+	}
+	return strconv.FormatInt(st.tracks[0].cursor, 10)
+}
+
+// look reads what the store has after the cursor.
+func (st *stream) look(ctx context.Context, t *track, rung bool) (intent.Intent, []intent.Event, error) {
+	after := split(t.cursor).seq
+	if rung {
+		return st.hub.look(ctx, st.log, t.id, after)
+	}
+	return st.log.Events(ctx, t.id, after)
 }
 
 // buffers holds room for a batch: what was too little for a write, and a frame.

@@ -544,7 +544,7 @@ func TestPollingIsToldThatAnIntentIsWatchedOnceForAllObservers(t *testing.T) {
 
 func TestOnlySoManyObserversAreSeated(t *testing.T) {
 	run(t, func(t *testing.T, tt *tester) {
-		tt.configure(Config{MaxObservers: 2})
+		tt.configure(Config{Limits: Limits{All: 2}})
 		job, other := tt.begins(), tt.begins()
 		first := tt.observes(job.stream()).opens()
 		second := tt.observes(other.stream()).opens()
@@ -623,7 +623,6 @@ func TestNoFrameIsLongerThanItsBound(t *testing.T) {
 				text = []byte(`"` + fill(unit, intent.MaxResult-2) + `"`) // json.Marshal leaves them as they are
 			}
 			in := intent.Intent{ID: intent.NewID(time.Now(), 0)}
-			in.Generation = 1 << 40
 			event := intent.Event{IntentID: in.ID, Seq: 255, Type: intent.TypeCompleted, Status: intent.Completed, At: time.Now()}
 			for _, d := range []intent.Details{
 				{Message: fill(unit, intent.MaxMessage), UnknownState: fill(unit, intent.MaxMessage), Result: text},
@@ -633,7 +632,7 @@ func TestNoFrameIsLongerThanItsBound(t *testing.T) {
 				{ResultURL: fill(unit, 64<<10)},
 			} {
 				event.Details = d
-				frame := appendEvent(nil, &in, event, "/v1/intents/x")
+				frame := appendEvent(nil, event, label{id: strings.Repeat("9", 511), url: "/v1/intents/x"})
 				require.LessOrEqual(t, len(frame), MaxFrame)
 				f, err := sse.NewReader(strings.NewReader(string(frame))).Next()
 				require.NoError(t, err)
@@ -657,7 +656,7 @@ func TestAFullResultIsInlineUnlessEscapingSwellsIt(t *testing.T) {
 	event := intent.Event{IntentID: in.ID, Seq: 6, Details: intent.Details{
 		Message: strings.Repeat("m", intent.MaxMessage), Result: json.RawMessage(result),
 	}}
-	f, err := sse.NewReader(strings.NewReader(string(appendEvent(nil, &in, event, "/x")))).Next()
+	f, err := sse.NewReader(strings.NewReader(string(appendEvent(nil, event, label{id: "6", url: "/x"})))).Next()
 	require.NoError(t, err)
 	require.Contains(t, f.Data, result)
 	require.NotContains(t, f.Data, "result_url")
@@ -666,7 +665,7 @@ func TestAFullResultIsInlineUnlessEscapingSwellsIt(t *testing.T) {
 func TestADamagedResultDoesNotStopTheStream(t *testing.T) {
 	in := intent.Intent{ID: intent.NewID(time.Now(), 0)}
 	event := intent.Event{IntentID: in.ID, Seq: 6, Details: intent.Details{Result: json.RawMessage(`{"a":`)}}
-	f, err := sse.NewReader(strings.NewReader(string(appendEvent(nil, &in, event, "/x")))).Next()
+	f, err := sse.NewReader(strings.NewReader(string(appendEvent(nil, event, label{id: "6", url: "/x"})))).Next()
 	require.NoError(t, err)
 	require.JSONEq(t, fmt.Sprintf(
 		`{"intent_id":%q,"seq":6,"event_type":"","status":"","at":"0001-01-01T00:00:00Z","details":{"result_url":"/x"}}`, in.ID), f.Data)

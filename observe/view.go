@@ -44,7 +44,7 @@ func (s *Server) view(r *http.Request, in *intent.Intent) view {
 		CreatedAt: in.Created.UTC(), UpdatedAt: in.Updated.UTC(), DeadlineAt: in.Deadline.UTC(),
 		Progress: in.Progress, Message: in.Message, UnknownState: in.UnknownState, Waiting: in.Waiting,
 		Result: in.Result, ResultURL: in.ResultURL, Error: in.Error,
-		LastSeq: in.Seq, ObserveURL: s.StreamURL(Prefix(r.Context()), in.ID),
+		LastSeq: in.Seq, ObserveURL: s.observeURL(r, in),
 	}
 	if s.Pacing != nil && !in.Status.Terminal() {
 		last, next, failures := s.Pacing.Pace(in.ID)
