@@ -3,8 +3,11 @@
 TAGS := nobadger,nomysql,nopgx
 export GOFLAGS := $(strip $(shell go env GOFLAGS) -trimpath -tags=$(TAGS))
 
-# Tests that start real processes have the tag e2e.
-E2E := -tags=$(TAGS),e2e
+# Tests that start real processes have the tag e2e, those that start foreign servers
+# the tag backends.
+E2E      := -tags=$(TAGS),e2e
+BACKENDS := -tags=$(TAGS),backends
+ALL      := -tags=$(TAGS),e2e,backends
 
 # Packages whose tests link Caddy. A race build of Caddy takes minutes of its own;
 # all that is concurrent in here is in the others.
@@ -20,7 +23,7 @@ ROUNDS ?= 50
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 test: ## the whole suite, with real processes; brings what it needs
 	tools/need gcc gcc libc6-dev
@@ -28,10 +31,10 @@ test: ## the whole suite, with real processes; brings what it needs
 	go test -timeout 20m $(E2E) $(LINKED)
 
 check: ## vet, format, modernity, staticcheck, who imports whom, examples in the docs
-	go vet $(E2E) ./...
+	go vet $(ALL) ./...
 	tools/formatted
-	go fix -diff $(E2E) ./...
-	go tool -modfile=tools/go.mod staticcheck -tags=$(TAGS),e2e ./...
+	go fix -diff $(ALL) ./...
+	go tool -modfile=tools/go.mod staticcheck $(ALL) ./...
 	go test deps_test.go
 	go test snippets_test.go
 
@@ -44,7 +47,15 @@ soak: ## the crash tests for a long time: ROUNDS=50
 fuzz: ## every fuzz target, FUZZTIME=20s each
 	tools/fuzz $(FUZZTIME)
 
+e2e-backends: ## LXD, Slurm and aria2 behind the plugin; as root on Debian, where it installs them
+	tools/need unshare util-linux
+	tools/need ip iproute2
+	tools/need lxd lxd
+	tools/need slurmrestd slurmrestd slurmctld slurmd slurm-client slurm-wlm-jwt-plugin munge
+	tools/need aria2c aria2
+	go test -count=1 -v $(BACKENDS) ./examples/backends
+
 build: ## Caddy with the plugin, ./caddy
 	go build -o caddy ./cmd/caddy
 
-.PHONY: help test check bench soak fuzz build
+.PHONY: help test check bench soak fuzz e2e-backends build
