@@ -24,9 +24,10 @@ intent          < adapter, store, observe, engine, probe
 store           < store/boltstore, store/memstore, store/storetest, observe, engine
 adapter         < engine, probe
 internal/sse    < observe
+intent, store, adapter, engine, observe, internal/sse < offload
 internal/keyring < caddymodule
 
-adapter, observe, engine, probe, store/boltstore, store/memstore < caddymodule
+adapter, observe, engine, offload, probe, store/boltstore, store/memstore < caddymodule
 caddymodule     < .
 .               < cmd/caddy, examples/quickstart, examples/backends, bench
 
@@ -40,7 +41,7 @@ const outside = `
 github.com/google/uuid          < intent
 cel.dev/cel-go                  < adapter
 go.etcd.io/bbolt                < store/boltstore
-golang.org/x/net                < adapter
+golang.org/x/net                < adapter, caddymodule
 golang.org/x/crypto             < internal/keyring
 golang.org/x/time               < engine
 github.com/stretchr/testify     < tests, store/storetest, internal/caddytest

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -8,8 +9,10 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/certmagic"
 
 	"github.com/caddy-intents/caddy-intents/engine"
+	"github.com/caddy-intents/caddy-intents/internal/keyring"
 )
 
 func init() {
@@ -27,6 +30,15 @@ type App struct {
 	// How long an ended intent can be read and observed. Default: 24h.
 	Retention caddy.Duration `json:"retention,omitempty"`
 
+	// What owners, tokens, idempotency keys and copied headers are protected with: 32
+	// bytes or more, for example {file./run/secrets/intents}. A second one is the secret
+	// before, while it is being replaced. Several Caddys with one store need the same.
+	// Default: one that is made once and kept in Caddy's storage.
+	Secret []string `json:"secret,omitempty"`
+
+	secrets      [][]byte
+	storage      certmagic.Storage
+	keys         *keyring.Keyring // from Start on
 	opener       StoreOpener
 	address      string // in the pool; "" if there is no reference to drop
 	installation *installation
@@ -53,6 +65,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.jobs = make(map[engine.JobName]*registeredJob)
 	if a.Retention == 0 {
 		a.Retention = caddy.Duration(engine.DefaultRetention)
+	}
+	a.storage = ctx.Storage()
+	var err error
+	if a.secrets, err = resolveSecrets(a.Secret); err != nil {
+		return err
 	}
 	if a.StoreRaw == nil {
 		a.StoreRaw = json.RawMessage(`{"store":"bolt"}`)
@@ -98,9 +115,14 @@ func (a *App) register(r *registeredJob) error {
 
 // Start opens the store, unless an earlier config has, and applies the settings.
 func (a *App) Start() error {
+	var err error
+	if a.keys, err = a.makeKeys(context.Background()); err != nil {
+		return err
+	}
 	generation := &engine.Generation{
 		Jobs:      make(map[engine.JobName]*engine.Job, len(a.jobs)),
 		Retention: time.Duration(a.Retention),
+		Sealer:    a.keys,
 		Logger:    a.logger,
 	}
 	for name, r := range maps.All(a.jobs) {

@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-intents/caddy-intents/engine"
 )
@@ -38,9 +40,33 @@ func (t *transport) Send(w http.ResponseWriter, r *http.Request) (err error) {
 	if r.Context().Value(caddy.ReplacerCtxKey) == nil { // a request of our own
 		r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, t.server)
 	}
-	err = t.handler.ServeHTTP(w, r, caddyhttp.HandlerFunc(noAnswer))
+	err = t.notSent(t.handler.ServeHTTP(w, r, caddyhttp.HandlerFunc(noAnswer)))
 	if cause := context.Cause(r.Context()); err == nil && cause != nil {
 		return cause // a proxy calls this a 499 of the backend
+	}
+	return err
+}
+
+// notSent marks errors which say that no backend was reached.
+func (t *transport) notSent(err error) error {
+	var dial reverseproxy.DialError
+	if errors.As(err, &dial) || err != nil && strings.HasSuffix(err.Error(), "no upstreams available") {
+		return notSentError{err}
+	}
+	return err
+}
+
+// A notSentError is an error of Caddy's which says that no backend was reached. Caddy
+// looks at the type of an error, so it gets the original one back.
+type notSentError struct{ error }
+
+func (e notSentError) Is(target error) bool { return target == engine.ErrNotSent }
+func (e notSentError) Unwrap() error        { return e.error }
+
+// forCaddy is an error of a transport as Caddy has to get it.
+func forCaddy(err error) error {
+	if e, ok := err.(notSentError); ok {
+		return e.error
 	}
 	return err
 }

@@ -88,6 +88,7 @@ func (p places) locate(err error) error {
 //	intents {
 //	    store     bolt [<path>] | memory
 //	    retention <duration>
+//	    secret    <current> [<previous>]
 //	}
 func parseApp(d *caddyfile.Dispenser, earlier any) (any, error) {
 	if earlier != nil {
@@ -101,11 +102,23 @@ func parseApp(d *caddyfile.Dispenser, earlier any) (any, error) {
 	err := block{
 		"store":     app.parseStore,
 		"retention": durationTo(&app.Retention),
+		"secret":    app.parseSecret,
 	}.parse(d, "the global option intents")
 	if err != nil {
 		return nil, err
 	}
 	return httpcaddyfile.App{Name: "intents", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+func (a *App) parseSecret(d *caddyfile.Dispenser) error {
+	a.Secret = d.RemainingArgs()
+	if len(a.Secret) == 0 {
+		return d.Err("secret: missing; write for example `secret {file./run/secrets/intents}`")
+	}
+	if _, err := resolveSecrets(a.Secret); err != nil && !strings.Contains(strings.Join(a.Secret, ""), "{") {
+		return d.WrapErr(err)
+	}
+	return nil
 }
 
 func (a *App) parseStore(d *caddyfile.Dispenser) error {
@@ -133,12 +146,16 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 //	    name       <name>
 //	    path       <path>
 //	    heartbeat  <duration>
+//	    owner      <placeholder>
+//	    cors       <origins...>
 //	    allow_host <hosts...>
 //	    limits {
 //	        in_flight <polls>
 //	        rate      <polls a second>
 //	        body      <size>
 //	        observers <streams>
+//	        per_owner <streams>
+//	        per_intent <streams>
 //	    }
 //	    job <name> {
 //	        ...
@@ -162,6 +179,8 @@ func parseHandler(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, err
 		"name":       textTo(&h.Name),
 		"path":       textTo(&h.Path),
 		"heartbeat":  durationTo(&h.Heartbeat),
+		"owner":      textTo(&h.Owner),
+		"cors":       listTo(&h.CORS, "origins, for example https://app.example.com"),
 		"allow_host": p.parseAllowHost,
 		"limits":     p.parseLimits,
 		"job":        p.parseJob,
@@ -224,10 +243,12 @@ func (p *handlerParser) parseLimits(d *caddyfile.Dispenser) error {
 	l := new(Limits)
 	p.handler.Limits = l
 	return block{
-		"in_flight": countTo(&l.InFlight),
-		"rate":      numberTo(&l.Rate),
-		"body":      sizeTo(&l.Body),
-		"observers": countTo(&l.Observers),
+		"in_flight":  countTo(&l.InFlight),
+		"rate":       numberTo(&l.Rate),
+		"body":       sizeTo(&l.Body),
+		"observers":  countTo(&l.Observers),
+		"per_owner":  countTo(&l.PerOwner),
+		"per_intent": countTo(&l.PerIntent),
 	}.parse(d, "limits")
 }
 
@@ -246,7 +267,7 @@ func (p *handlerParser) parseJob(d *caddyfile.Dispenser) error {
 func (p *handlerParser) check() error {
 	read := p.handler
 	h := &Handler{Name: read.Name, BackendRaw: read.BackendRaw, Path: read.Path, Heartbeat: read.Heartbeat,
-		AllowHost: read.AllowHost, Jobs: read.Jobs}
+		AllowHost: read.AllowHost, Owner: read.Owner, CORS: read.CORS, Jobs: read.Jobs}
 	if read.Limits != nil {
 		h.Limits = new(*read.Limits)
 	}
@@ -300,6 +321,17 @@ func textTo(to *string) func(*caddyfile.Dispenser) error {
 		*to = d.Val()
 		if d.NextArg() {
 			return d.Errf("%s: takes one value, and %q is one more; put a value with spaces in backticks", word, d.Val())
+		}
+		return nil
+	}
+}
+
+// listTo takes all arguments; want says what they are.
+func listTo(to *[]string, want string) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		word := d.Val()
+		if *to = d.RemainingArgs(); len(*to) == 0 {
+			return d.Errf("%s: missing; write %s", word, want)
 		}
 		return nil
 	}

@@ -83,6 +83,7 @@ func newJobParser(at caddyfile.Token) *jobParser {
 //	            keyed    id|state
 //	        }
 //	    }
+//	    copy_headers <names...>
 //	    deadline   <duration> [cancel]
 //	    respond    merge|untouched|intent
 //	}
@@ -97,24 +98,25 @@ func (p *jobParser) parse(d *caddyfile.Dispenser) error {
 		return d.Errf("job: takes one name, and %q is one more", d.Val())
 	}
 	return p.places.note(block{
-		"preset":      p.first(textTo(&p.job.Preset)),
-		"preset_file": p.first(textTo(&p.job.PresetFile)),
-		"submit":      p.parseSubmit,
-		"status":      endpointTo(&p.job.Status),
-		"status_url":  textTo(&p.job.StatusURL),
-		"next_url":    textTo(&p.job.NextURL),
-		"cancel":      cancelTo(&p.job.Cancel),
-		"job_id":      textTo(&p.job.JobID),
-		"param":       paramTo(&p.job.Params),
-		"state":       p.parseState,
-		"progress":    progressTo(&p.job.Progress),
-		"message":     textTo(&p.job.Message),
-		"result":      resultTo(&p.job.Result),
-		"error":       textTo(&p.job.Error),
-		"then":        p.parseThen,
-		"poll":        p.parsePoll,
-		"deadline":    p.parseDeadline,
-		"respond":     textTo(&p.job.Respond),
+		"preset":       p.first(textTo(&p.job.Preset)),
+		"preset_file":  p.first(textTo(&p.job.PresetFile)),
+		"submit":       p.parseSubmit,
+		"status":       endpointTo(&p.job.Status),
+		"status_url":   textTo(&p.job.StatusURL),
+		"next_url":     textTo(&p.job.NextURL),
+		"cancel":       cancelTo(&p.job.Cancel),
+		"job_id":       textTo(&p.job.JobID),
+		"param":        paramTo(&p.job.Params),
+		"state":        p.parseState,
+		"progress":     progressTo(&p.job.Progress),
+		"message":      textTo(&p.job.Message),
+		"result":       resultTo(&p.job.Result),
+		"error":        textTo(&p.job.Error),
+		"then":         p.parseThen,
+		"poll":         p.parsePoll,
+		"copy_headers": listTo(&p.job.CopyHeaders, "names of headers, for example Authorization Cookie"),
+		"deadline":     p.parseDeadline,
+		"respond":      textTo(&p.job.Respond),
 	}).parse(d, "job "+p.job.Name, "param")
 }
 

@@ -10,7 +10,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -45,6 +48,16 @@ type Handler struct {
 	// The pause between two signs of life on a quiet stream, 1s to 60s. Default: 4s.
 	Heartbeat caddy.Duration `json:"heartbeat,omitempty"`
 
+	// Whose an intent is: a placeholder such as `{http.auth.user.id}`. With it requests
+	// under `path` see the intents of their own owner only, need one (else 401) or an
+	// observe token, and a submit without one makes no intent. Kept as a MAC. Default:
+	// intents have no owners, and who knows an id may read it.
+	Owner string `json:"owner,omitempty"`
+
+	// Origins whose pages may use the intent API from a browser, with credentials, for
+	// example `https://app.example.com`. Default: none.
+	CORS []string `json:"cors,omitempty"`
+
 	// Hosts that URLs given by the backend may name, besides the request's own, the
 	// upstreams and loopback. Only path and query of such a URL are used; the
 	// request goes through the backend. Default: none.
@@ -60,7 +73,9 @@ type Handler struct {
 	backend *transport
 	jobs    []*engine.Job
 	logger  *slog.Logger
-	server  atomic.Pointer[observe.Server] // made when the store is open
+
+	ownerless sync.Once                      // warned of submits without an owner
+	server    atomic.Pointer[observe.Server] // made when the store is open
 }
 
 // Limits bound what is used.
@@ -77,6 +92,12 @@ type Limits struct {
 
 	// How many streams are open at the same time, on this machine. Default: 20000.
 	Observers int `json:"observers,omitempty"`
+
+	// How many of them one owner may have. Default: a tenth.
+	PerOwner int `json:"per_owner,omitempty"`
+
+	// How many of them one intent may have. Default: all.
+	PerIntent int `json:"per_intent,omitempty"`
 }
 
 // CaddyModule returns the Caddy module information.
@@ -125,12 +146,22 @@ func (h *Handler) check() error {
 		return fmt.Errorf("path: %q is not a path under which intents can be; write for example /v1/intents", h.Path)
 	case h.Heartbeat < caddy.Duration(time.Second) || h.Heartbeat > caddy.Duration(time.Minute):
 		return fmt.Errorf("heartbeat: %s is out of range; write 1s to 60s", time.Duration(h.Heartbeat))
-	case h.Limits.InFlight < 0 || h.Limits.Rate < 0 || h.Limits.Body < 0 || h.Limits.Observers < 0:
+	case h.Limits.InFlight < 0 || h.Limits.Rate < 0 || min(h.Limits.Body, int64(h.Limits.Observers), int64(h.Limits.PerOwner), int64(h.Limits.PerIntent)) < 0:
 		return errors.New("limits: a limit is negative; leave out what is not to be limited otherwise than by default")
+	case h.Owner != "" && !strings.Contains(h.Owner, "{"):
+		return fmt.Errorf("owner: %q would be the owner of every request; write a placeholder such as {http.auth.user.id}", h.Owner)
+	case slices.ContainsFunc(h.CORS, func(o string) bool { return !isOrigin(o) }):
+		return fmt.Errorf("cors: %q: write origins, each with scheme and host and without a path, for example https://app.example.com", h.CORS)
 	case len(h.Jobs) == 0:
 		return errors.New("jobs: missing; write at least one `job <name> { submit ...; status ... }`")
 	}
 	return nil
+}
+
+// isOrigin reports whether o is what a browser sends as Origin.
+func isOrigin(o string) bool {
+	u, err := url.Parse(o)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && o == u.Scheme+"://"+u.Host
 }
 
 func (h *Handler) provisionBackend(ctx caddy.Context) error {
@@ -256,49 +287,23 @@ func (h *Handler) toBackend(w http.ResponseWriter, r *http.Request) error {
 	if errors.Is(err, errBrokeOff) {
 		panic(http.ErrAbortHandler) // as the proxy would have, without us
 	}
-	return err
-}
-
-// submit starts a job. A store that is not there costs the client nothing but the
-// intent, unless it is the intent that was asked for.
-func (h *Handler) submit(w http.ResponseWriter, r *http.Request, job *engine.Job, params map[string]string) error {
-	parts := h.app.installation.await(r.Context())
-	if parts == nil {
-		if job.Respond == engine.RespondIntent {
-			observe.Unavailable().ServeHTTP(w, r)
-			return nil
-		}
-		w.Header().Set("Intent-Status", "unavailable")
-		h.logger.Error("a job was started without an intent: the store is not open", "job", job.Name)
-		return h.toBackend(w, r)
-	}
-	prefix := strippedPrefix(r)
-	err := parts.engine.Submit(w, r, engine.Submission{
-		Job:    job,
-		Params: params,
-		Scheme: scheme(r),
-		Client: clientIP(r),
-		Prefix: prefix,
-		Base:   prefix + h.Path,
-		Present: func(w http.ResponseWriter, in *intent.Intent) {
-			h.observer(parts).Present(w, withPrefix(r, prefix), in)
-		},
-	})
-	if errors.Is(err, engine.ErrNotAccepted) {
-		observe.Unavailable().ServeHTTP(w, r)
-		return nil
-	}
-	return err
+	return forCaddy(err)
 }
 
 // serveIntents answers requests under the path of intents.
 func (h *Handler) serveIntents(w http.ResponseWriter, r *http.Request) error {
+	h.hideToken(r)
+	cors := observe.CORS(h.CORS)
+	cors.Head(w.Header(), r)
+	if cors.Preflight(w, r) {
+		return nil
+	}
 	parts := h.app.installation.await(r.Context())
 	if parts == nil {
 		observe.Unavailable().ServeHTTP(w, r)
 		return nil
 	}
-	h.observer(parts).ServeHTTP(w, withPrefix(r, strippedPrefix(r)))
+	h.observer(parts).ServeHTTP(w, h.viewed(r))
 	return nil
 }
 
@@ -308,17 +313,22 @@ func (h *Handler) observer(p *parts) *observe.Server {
 	if s := h.server.Load(); s != nil {
 		return s
 	}
-	h.server.CompareAndSwap(nil, observe.New(observe.Config{
+	config := observe.Config{
 		Scope:     h.Name,
 		Path:      h.Path,
 		Heartbeat: time.Duration(h.Heartbeat),
-		Limits:    observe.Limits{All: h.Limits.Observers},
+		Limits:    observe.Limits{All: h.Limits.Observers, PerOwner: h.Limits.PerOwner, PerIntent: h.Limits.PerIntent},
 		Store:     p.store,
 		Hub:       p.hub,
+		Backend:   giver{h},
 		Pacing:    pacing{p.engine},
-		Canceler:  canceler{p.engine},
+		Canceler:  canceler{p.engine, h.Owner == ""},
 		Logger:    h.logger,
-	}))
+	}
+	if h.Owner != "" {
+		config.Tokens = h.app.keys
+	}
+	h.server.CompareAndSwap(nil, observe.New(config))
 	return h.server.Load()
 }
 
@@ -330,10 +340,18 @@ func (p pacing) Pace(id intent.ID) (lastPolled, nextPoll time.Time, failures int
 	return lastPolled, nextPoll, failures
 }
 
-// canceler lets observers cancel through the engine.
-type canceler struct{ engine *engine.Engine }
+// canceler lets observers cancel through the engine. Where an id is all it takes to
+// read an intent, it is the backend that decides who may cancel: it is asked with the
+// requester's own headers. An owner cancels as we poll.
+type canceler struct {
+	engine  *engine.Engine
+	forward bool
+}
 
 func (c canceler) Cancel(ctx context.Context, id intent.ID, reason string, requester http.Header) (intent.Intent, error) {
+	if !c.forward {
+		requester = nil
+	}
 	in, err := c.engine.Cancel(ctx, id, engine.Cancellation{Reason: reason, Header: requester})
 	switch {
 	case errors.Is(err, engine.ErrOver):
@@ -342,6 +360,23 @@ func (c canceler) Cancel(ctx context.Context, id intent.ID, reason string, reque
 		return in, observe.NotCanceled()
 	}
 	return in, err
+}
+
+// giver gives observers what the backend has, in answer to their own requests.
+type giver struct{ *Handler }
+
+func (g giver) Give(w http.ResponseWriter, r *http.Request, target string) {
+	u, err := url.ParseRequestURI(target)
+	if err != nil {
+		observe.NotFound().ServeHTTP(w, r)
+		return
+	}
+	out := r.Clone(r.Context())
+	out.URL.Path, out.URL.RawPath, out.URL.RawQuery = u.Path, u.RawPath, u.RawQuery
+	out.RequestURI = target
+	if err := g.toBackend(w, out); err != nil {
+		(&observe.Problem{Status: http.StatusBadGateway, Code: "backend", Message: "the backend did not answer"}).ServeHTTP(w, r)
+	}
 }
 
 // strippedPrefix is what `handle_path` and the like took from the front of the
@@ -356,10 +391,6 @@ func strippedPrefix(r *http.Request) string {
 		return "" // rewritten otherwise
 	}
 	return prefix
-}
-
-func withPrefix(r *http.Request, prefix string) *http.Request {
-	return r.WithContext(observe.WithPrefix(r.Context(), prefix))
 }
 
 // scheme is how the client reached us, or the proxy before us if it is trusted.

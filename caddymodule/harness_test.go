@@ -226,3 +226,21 @@ func (s countedClose) Close() error {
 	closed.Add(1)
 	return s.Store.Close()
 }
+
+// nextTogether returns the next event of a stream of several intents, and its id.
+func nextTogether(t *testing.T, resp *http.Response) (intent.Event, string) {
+	t.Helper()
+	reader, ok := readers[resp]
+	if !ok {
+		reader = sse.NewReader(resp.Body)
+		readers[resp] = reader
+	}
+	frame, err := reader.Next()
+	require.NoError(t, err)
+	var e intent.Event
+	require.NoError(t, json.Unmarshal([]byte(frame.Data), &e))
+	return e, reader.LastEventID()
+}
+
+// readers belong to the answers that nextTogether reads: one may hold several frames.
+var readers = make(map[*http.Response]*sse.Reader)

@@ -4,9 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -44,6 +47,11 @@ type Job struct {
 	// Whether the job is canceled at the backend when the deadline passes, after one
 	// last poll. Needs `cancel`. Default: false.
 	CancelAtDeadline bool `json:"cancel_at_deadline,omitempty"`
+
+	// Headers of the submit that polls carry, for a backend that wants to see who asks:
+	// for example `Authorization` and `Cookie`. They are kept encrypted until the intent
+	// ends. Default: none.
+	CopyHeaders []string `json:"copy_headers,omitempty"`
 
 	// What the client of a submit gets. `merge`: the backend's answer with intent_id
 	// and observe_url added to its JSON object. `untouched`: the backend's answer.
@@ -98,11 +106,11 @@ func (j *Job) compile(o adapter.Options) (*engine.Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	spec := resolveHeaders(j.Spec)
+	spec := j.Spec
 	if j.Poll != nil {
 		spec.Poll = &j.Poll.Poll
 	}
-	compiled, err := adapter.Compile(spec, o)
+	compiled, err := adapter.Compile(resolveHeaders(spec), o)
 	if err != nil {
 		return nil, err
 	}
@@ -114,6 +122,8 @@ func (j *Job) compile(o adapter.Options) (*engine.Job, error) {
 	switch {
 	case !slices.Contains(engine.Responds(), respond):
 		return nil, fmt.Errorf("respond: unknown %q; write one of %s", j.Respond, list(engine.Responds()))
+	case slices.ContainsFunc(j.CopyHeaders, func(name string) bool { return !copyable(name) }):
+		return nil, fmt.Errorf("copy_headers: %q cannot all be copied; write headers that say who asks, for example Authorization Cookie", j.CopyHeaders)
 	case j.Deadline < 0:
 		return nil, fmt.Errorf("deadline: %s is negative; write for example 24h", time.Duration(j.Deadline))
 	case j.CancelAtDeadline && j.Cancel == nil:
@@ -125,8 +135,22 @@ func (j *Job) compile(o adapter.Options) (*engine.Job, error) {
 		Pace:             pace,
 		Deadline:         time.Duration(cmp.Or(j.Deadline, caddy.Duration(defaultDeadline))),
 		CancelAtDeadline: j.CancelAtDeadline,
+		CopyHeaders:      j.CopyHeaders,
 		Respond:          respond,
 	}, nil
+}
+
+// copyable reports whether a header of the submit makes sense on a poll.
+func copyable(name string) bool {
+	if !httpguts.ValidHeaderFieldName(name) {
+		return false
+	}
+	switch http.CanonicalHeaderKey(name) {
+	case "Accept-Encoding", "Connection", "Content-Encoding", "Content-Length", "Content-Type", "Expect", "Host", "Idempotency-Key",
+		"Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "User-Agent":
+		return false
+	}
+	return true
 }
 
 // resolveHeaders replaces what Caddy's environment knows ({env.*}, {file.*}) in
@@ -144,15 +168,25 @@ func resolveHeaders(s adapter.Spec) adapter.Spec {
 			continue
 		}
 		resolved := **e
-		resolved.Header = resolved.Header.Clone()
-		for _, values := range resolved.Header {
-			for i, v := range values {
-				values[i] = repl.ReplaceKnown(v, "")
-			}
-		}
+		resolved.Header = replaced(repl, resolved.Header)
 		*e = &resolved
 	}
+	if s.Poll != nil && s.Poll.Batch != nil {
+		batch := *s.Poll.Batch
+		batch.Header = replaced(repl, batch.Header)
+		s.Poll = &adapter.Poll{Batch: &batch, Wait: s.Poll.Wait}
+	}
 	return s
+}
+
+func replaced(repl *caddy.Replacer, h http.Header) http.Header {
+	h = h.Clone()
+	for _, values := range h {
+		for i, v := range values {
+			values[i] = repl.ReplaceKnown(v, "")
+		}
+	}
+	return h
 }
 
 // fetchOf is the request in a result, which becomes a copy.

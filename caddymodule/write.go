@@ -84,6 +84,9 @@ func (w *writer) job(j *Job) {
 	if j.Poll != nil {
 		w.block([]string{"poll", duration(j.Poll.Interval)}, func() { w.poll(j.Poll) })
 	}
+	if len(j.CopyHeaders) > 0 {
+		w.line(append([]string{"copy_headers"}, j.CopyHeaders...)...)
+	}
 	if j.Deadline != 0 {
 		cancel := ""
 		if j.CancelAtDeadline {

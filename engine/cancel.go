@@ -184,6 +184,26 @@ func (e *Engine) trySeize(id intent.ID) (*held, <-chan struct{}) {
 	return h, nil
 }
 
+// Quiet waits until no step of an intent is under way. An observer can hear of an end
+// while the poll that brought it is not through yet.
+func (e *Engine) Quiet(ctx context.Context, id intent.ID) {
+	e.mu.Lock()
+	h := e.holds[id]
+	if h == nil || !h.busy {
+		e.mu.Unlock()
+		return
+	}
+	if e.resting[h] == nil {
+		e.resting[h] = make(chan struct{})
+	}
+	over := e.resting[h]
+	e.mu.Unlock()
+	select {
+	case <-over:
+	case <-ctx.Done():
+	}
+}
+
 // rest notes that a step of h is over, and lets go whoever waits for that. The
 // caller holds e.mu.
 func (e *Engine) rest(h *held) {

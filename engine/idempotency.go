@@ -112,7 +112,7 @@ func replayHeader(h, before http.Header) http.Header {
 	kept := make(http.Header, len(h))
 	for name, values := range h {
 		switch name {
-		case "Connection", "Date", "Keep-Alive", "Set-Cookie", "Trailer", "Transfer-Encoding", "Via":
+		case "Connection", "Date", "Keep-Alive", "Preference-Applied", "Set-Cookie", "Trailer", "Transfer-Encoding", "Via":
 			continue
 		}
 		if _, ours := before[name]; !ours {

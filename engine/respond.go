@@ -42,6 +42,9 @@ func (x *exchange) compose(in *intent.Intent, cut bool) reply {
 	if x.submission.Await == nil || r.present != nil || cut {
 		return r
 	}
+	if x.submission.Applied != nil {
+		x.submission.Applied(x.Header())
+	}
 	r.present = func() {
 		if final := x.submission.Await(in); final != nil {
 			x.sendFinal(final)
@@ -63,14 +66,16 @@ var notEndToEnd = []string{
 // sendFinal answers a submit with the final status answer, in the backend's words.
 func (x *exchange) sendFinal(final *adapter.Answer) {
 	h := x.Header()
-	id, link := h.Get("Intent-Id"), h["Link"]
+	ours := make(http.Header)
+	for _, name := range []string{"Intent-Id", "Link", "Preference-Applied"} {
+		ours[name] = h[name]
+	}
 	x.dropBackendHeaders()
 	maps.Copy(h, final.Header.Clone())
 	for _, name := range notEndToEnd {
 		h.Del(name)
 	}
-	h.Set("Intent-Id", id)
-	h["Link"] = link
+	maps.Copy(h, ours)
 	x.w.WriteHeader(final.Code)
 	_, _ = x.w.Write(final.Body) // the client may have left
 }
@@ -83,6 +88,9 @@ func (x *exchange) composeAtOnce(in *intent.Intent, cut bool) reply {
 	}
 	h.Set("Intent-Id", in.ID.String())
 	h.Add("Link", "<"+base+`>; rel="status"`)
+	if x.submission.Decorate != nil {
+		x.submission.Decorate(h)
+	}
 	switch {
 	case x.submission.Stream != nil:
 		return reply{present: func() { x.submission.Stream(x.w, in) }}
@@ -91,7 +99,7 @@ func (x *exchange) composeAtOnce(in *intent.Intent, cut bool) reply {
 		x.submission.Present(&rendered, in)
 		return reply{code: rendered.code, header: h, body: rendered.body, whole: true}
 	case x.submission.Job.Respond == RespondMerge && !cut && mayChange(h):
-		merged, ok := merge(x.held, in.ID.String(), base+"/events/stream")
+		merged, ok := merge(x.held, in.ID.String(), x.observeURL(in.ID, base))
 		if !ok {
 			break
 		}
@@ -102,6 +110,13 @@ func (x *exchange) composeAtOnce(in *intent.Intent, cut bool) reply {
 		return reply{code: x.code, header: h, body: merged, whole: true}
 	}
 	return reply{code: x.code, header: h, body: x.held, whole: !cut}
+}
+
+func (x *exchange) observeURL(id intent.ID, base string) string {
+	if x.submission.ObserveURL != nil {
+		return x.submission.ObserveURL(id)
+	}
+	return base + "/events/stream"
 }
 
 // send sends a reply of ours, or what of the backend's answer there is so far. What

@@ -22,7 +22,14 @@ type Submission struct {
 	Client string            // the client's address, without port
 	Prefix string            // stripped from the path before us
 	Base   string            // where the intent API is, as the client sees it: "/v1/intents"
+	Owner  string            // whose the intent will be, as a MAC; "" where intents have no owners
 	Key    string            // idempotency key with its scope, as a MAC; "" for none
+
+	// ObserveURL is the URL of an intent's stream for the client; nil for the plain one.
+	ObserveURL func(id intent.ID) string
+
+	// Decorate adds to the head of the backend's answer, if set.
+	Decorate func(h http.Header)
 
 	// Present answers the client with the intent; it is called if the job's
 	// Respond is RespondIntent.
@@ -37,6 +44,10 @@ type Submission struct {
 	// a poll then, which is what the client gets; with nil it gets what it would have
 	// got at once.
 	Await func(in *intent.Intent) *adapter.Answer
+
+	// Applied says in the head that the client's wish to wait was honoured; set with
+	// Await.
+	Applied func(h http.Header)
 }
 
 // These can be returned by Submit. Nothing was sent.
@@ -202,6 +213,7 @@ func (x *exchange) newIntent(now time.Time) intent.Intent {
 		ID: intent.NewID(now, 0),
 		Origin: intent.Origin{
 			Scope:    s.Job.Scope,
+			Owner:    s.Owner,
 			Job:      s.Job.Name,
 			Created:  now,
 			Deadline: now.Add(s.Job.Deadline),

@@ -55,19 +55,31 @@ func readSeconds(query url.Values, name string, unless time.Duration) (time.Dura
 // wantsStream reports whether a client that could have JSON asks for a stream: it
 // names the type, and names none that it would rather have.
 func wantsStream(h http.Header) bool {
-	best, stream := 0.0, 0.0
+	stream, other := qualities(h)
+	return stream > 0 && stream >= other
+}
+
+// qualities are how much a client wants a stream, and the best of what else it takes.
+func qualities(h http.Header) (stream, other float64) {
 	for part := range strings.SplitSeq(strings.Join(h.Values("Accept"), ","), ",") {
 		name, params, err := mime.ParseMediaType(part)
 		if err != nil {
 			continue
 		}
-		q := quality(params)
-		best = max(best, q)
-		if name == sse.ContentType {
+		if q := quality(params); name == sse.ContentType {
 			stream = max(stream, q)
+		} else {
+			other = max(other, q)
 		}
 	}
-	return stream > 0 && stream == best
+	return stream, other
+}
+
+// WantsNothingButStream reports whether a client asks for a stream and for nothing
+// else as much: the type stands alone, or alone has the highest quality.
+func WantsNothingButStream(h http.Header) bool {
+	stream, other := qualities(h)
+	return stream > 0 && stream > other
 }
 
 func quality(params map[string]string) float64 {

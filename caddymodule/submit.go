@@ -1,0 +1,162 @@
+package caddymodule
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddy-intents/caddy-intents/adapter"
+	"github.com/caddy-intents/caddy-intents/engine"
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/observe"
+	"github.com/caddy-intents/caddy-intents/offload"
+)
+
+// A starting is a client's request that starts a job.
+type starting struct {
+	*Handler
+	parts  *parts
+	r      *http.Request
+	job    *engine.Job
+	params map[string]string
+}
+
+// submit starts a job. A store that is not there costs the client nothing but the
+// intent, unless it is the intent that was asked for.
+func (h *Handler) submit(w http.ResponseWriter, r *http.Request, job *engine.Job, params map[string]string) error {
+	s := starting{Handler: h, parts: h.app.installation.await(r.Context()), r: r, job: job, params: params}
+	switch {
+	case s.parts == nil && (job.Respond == engine.RespondIntent || s.wantsStream()):
+		observe.Unavailable().ServeHTTP(w, r)
+		return nil
+	case s.parts == nil:
+		w.Header().Set("Intent-Status", "unavailable")
+		h.logger.Error("a job was started without an intent: the store is not open", "job", job.Name)
+		return h.toBackend(w, r)
+	case h.Owner != "" && h.ownerOf(r) == "":
+		h.ownerless.Do(func() {
+			h.logger.Warn("a submit without an owner makes no intent; authenticate submits, or leave out `owner`", "job", job.Name)
+		})
+		return h.toBackend(w, r)
+	}
+	submission, problem := s.submission()
+	if problem != nil {
+		problem.ServeHTTP(w, r)
+		return nil
+	}
+	return s.answer(w, s.parts.engine.Submit(w, r, submission))
+}
+
+// answer tells the client what the engine refused.
+func (s starting) answer(w http.ResponseWriter, err error) error {
+	var problem *observe.Problem
+	switch {
+	case errors.Is(err, engine.ErrNotAccepted):
+		problem = observe.Unavailable()
+	case errors.Is(err, engine.ErrKeyReused):
+		problem = conflict("idempotency_key_reused", err)
+	case errors.Is(err, engine.ErrKeyInProgress):
+		problem = conflict("in_progress", err)
+		problem.RetryAfter = time.Second
+	case errors.Is(err, engine.ErrKeyUncertain):
+		problem = conflict(intent.CodeSubmitUncertain, err)
+	default:
+		return forCaddy(err)
+	}
+	problem.ServeHTTP(w, s.r)
+	return nil
+}
+
+func conflict(code string, err error) *observe.Problem {
+	return &observe.Problem{Status: http.StatusConflict, Code: code, Message: err.Error()}
+}
+
+// submission is what the engine has to know of the request.
+func (s starting) submission() (engine.Submission, *observe.Problem) {
+	prefix := strippedPrefix(s.r)
+	key, problem := s.key()
+	sub := engine.Submission{
+		Job:    s.job,
+		Params: s.params,
+		Scheme: scheme(s.r),
+		Client: clientIP(s.r),
+		Prefix: prefix,
+		Base:   prefix + s.Path,
+		Key:    key,
+		Present: func(w http.ResponseWriter, in *intent.Intent) {
+			observe.CORS(s.CORS).Head(w.Header(), s.r)
+			s.observer(s.parts).Present(w, s.viewed(s.r), in)
+		},
+		ObserveURL: func(id intent.ID) string { return s.observer(s.parts).ObserveURL(prefix, id) },
+		Decorate:   observe.CORS(s.CORS).Expose,
+	}
+	if owner := s.ownerOf(s.r); owner != "" {
+		sub.Owner = s.app.keys.MAC(ownerPurpose, s.Name, owner)
+	}
+	if wait := observe.PreferredWait(s.r.Header); wait > 0 {
+		sub.Await = func(in *intent.Intent) *adapter.Answer { return s.await(in, wait) }
+		sub.Applied = func(h http.Header) { observe.WaitApplied(h, wait) }
+	}
+	if s.wantsStream() {
+		sub.Await, sub.Stream = nil, s.stream
+	}
+	return sub, problem
+}
+
+// await waits for the end of the intent and returns the backend's last answer then.
+func (s starting) await(in *intent.Intent, wait time.Duration) *adapter.Answer {
+	s.parts.engine.Look(in.ID) // from now on its answers are kept
+	ended, err := s.observer(s.parts).Await(s.r.Context(), *in, wait)
+	if err != nil || !ended.Status.Terminal() {
+		return nil
+	}
+	s.parts.engine.Quiet(s.r.Context(), in.ID)
+	if standing := s.parts.engine.Look(in.ID); standing.State == engine.Over {
+		return standing.Answer
+	}
+	return nil
+}
+
+// stream answers the submit with the events of its intent, from the first on.
+func (s starting) stream(w http.ResponseWriter, in *intent.Intent) {
+	observe.CORS(s.CORS).Head(w.Header(), s.r)
+	s.observer(s.parts).Observe(w, s.viewed(s.r), in)
+}
+
+// wantsStream reports whether the client asks for the stream as the answer to its
+// submit. Only of unsafe methods: a GET with this type is an EventSource, which asks
+// again by itself, and each time would start a job.
+func (s starting) wantsStream() bool {
+	return s.r.Method != http.MethodGet && s.r.Method != http.MethodHead && observe.WantsNothingButStream(s.r.Header)
+}
+
+// maxKey bounds an idempotency key, in bytes.
+const maxKey = 255
+
+// key is the idempotency key of the request with everything that it is unique in: the
+// handler, the request's method and path, and whose request it is. Who has no owner
+// is told apart by what it authenticates with.
+func (s starting) key() (string, *observe.Problem) {
+	key := s.r.Header.Get("Idempotency-Key")
+	switch {
+	case key == "" || s.app.keys == nil:
+		return "", nil
+	case len(key) > maxKey || strings.ContainsFunc(key, func(c rune) bool { return c < ' ' || c == 0x7f }):
+		return "", observe.BadRequest("Idempotency-Key must be at most 255 characters, without control characters")
+	}
+	whose := []string{"owner", s.ownerOf(s.r)}
+	if s.Owner == "" {
+		whose = append([]string{"credentials"}, offload.Credentials(withoutKey(s.r))...)
+	}
+	return s.app.keys.MAC("idempotency", append([]string{s.Name, s.r.Method, s.r.URL.EscapedPath(), key}, whose...)...), nil
+}
+
+// withoutKey is the request without the headers that a repeat may have other values
+// of: the key itself, which counts apart, and what is wanted of the answer.
+func withoutKey(r *http.Request) *http.Request {
+	h := r.Header.Clone()
+	h.Del("Idempotency-Key")
+	h.Del("Prefer")
+	return &http.Request{Header: h, TLS: r.TLS}
+}
