@@ -204,7 +204,7 @@ func TestSeveralIntentsOnOneStreamResumeExactly(t *testing.T) {
 	seen, last := make(map[string]int64), ""
 	read := func(resp *http.Response, until int) {
 		defer resp.Body.Close()
-		for n := 0; n < until; n++ {
+		for range until {
 			e, id := nextTogether(t, resp)
 			require.Equal(t, seen[e.IntentID.String()]+1, e.Seq)
 			seen[e.IntentID.String()] = e.Seq
