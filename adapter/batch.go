@@ -243,7 +243,8 @@ func (j *Job) ReadBatch(ins []*intent.Intent, a Answer) BatchReading {
 		if elements, err = j.batch.read(a, ins); err != nil {
 			r.Outcome, r.Reason = Unreadable, err.Error()
 		}
-	} else if r.Outcome == Unreadable || a.Code == http.StatusNotImplemented {
+	} else if r.Outcome != Unavailable || a.Code == http.StatusNotImplemented {
+		// A 404 too: it is about the batch, and about none of the jobs.
 		r.Outcome, r.Refused = Unreadable, true
 		return r
 	}

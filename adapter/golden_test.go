@@ -77,6 +77,8 @@ func runCase(t *testing.T, a *txtar.Archive) string {
 			p.submit(string(f.Data))
 		case "poll":
 			p.poll(f.Name, string(f.Data))
+		case "batch":
+			p.batch(f.Name, string(f.Data))
 		case "fetched":
 			p.fetched(string(f.Data))
 		case "canceled":

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/tools/txtar"
@@ -123,6 +124,9 @@ func (p *player) requests() {
 	poll, err := p.job.PollRequest(&p.in)
 	require.NoError(p.t, err)
 	p.say("poll", requestText(poll))
+	if p.job.Waits() {
+		p.say("wait", requestText(p.job.WaitRequest(poll))+" for "+p.job.WaitTimeout(10*time.Second).String())
+	}
 	cancel, can, err := p.job.CancelRequest(&p.in)
 	require.NoError(p.t, err)
 	if can {
