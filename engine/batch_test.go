@@ -208,7 +208,7 @@ func TestRetryAfterOfABatchHoldsForAllItsJobs(t *testing.T) {
 	inBatches(t, func(t *testing.T, et *tester, b *listing) {
 		ids, jobs := et.submitMany(10)
 		et.watchAll(ids, time.Hour)
-		b.meet(legacytestCode(503, "60"))
+		b.meet(code(503, "60"))
 		et.advance(time.Second)
 		b.meet(nil)
 		require.Len(t, b.batches(), 1)
@@ -222,10 +222,10 @@ func TestRetryAfterOfABatchHoldsForAllItsJobs(t *testing.T) {
 	})
 }
 
-func legacytestCode(code int, retryAfter string) http.HandlerFunc {
+func code(status int, retryAfter string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", retryAfter)
-		w.WriteHeader(code)
+		w.WriteHeader(status)
 		fmt.Fprint(w, `{"message":"no"}`)
 	}
 }
@@ -262,7 +262,7 @@ func TestABackendThatRefusesBatchesIsAskedOneByOneForAWhile(t *testing.T) {
 	inBatches(t, func(t *testing.T, et *tester, b *listing) {
 		ids, jobs := et.submitMany(10)
 		et.watchAll(ids, time.Hour)
-		b.meet(legacytestCode(405, ""))
+		b.meet(code(404, "")) // about the batch, and about no job
 		et.backend.Finishes(jobs[4])
 		et.advance(600 * time.Millisecond)
 		require.Equal(t, intent.Completed, et.get(ids[4]).Status, "each is asked alone at once")
@@ -296,7 +296,7 @@ func TestGarbledBatchesAreGivenUpBeforeTheJobsAre(t *testing.T) {
 func TestAnOutageOfBatchesFailsNothing(t *testing.T) {
 	inBatches(t, func(t *testing.T, et *tester, b *listing) {
 		ids, jobs := et.submitMany(10)
-		b.meet(legacytestCode(502, ""))
+		b.meet(code(502, ""))
 		et.advance(time.Hour)
 		require.Equal(t, "backend", et.get(ids[0]).Waiting)
 		require.Empty(t, et.polls(), "a backend that is away is not asked ten times as often")
