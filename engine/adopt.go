@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/adapter"
@@ -15,6 +16,7 @@ type Adoption struct {
 	Delivery intent.Delivery
 	Origin   intent.Origin // of who asked; scope, job and times are filled in
 	Instead  intent.ID     // the ended intent of another job by the same name, zero if there is none
+	Header   http.Header   // of the request, for the job's copy_headers
 	Answer   adapter.Answer
 	Asked    time.Time
 }
@@ -26,6 +28,7 @@ func (e *Engine) Adopt(ctx context.Context, a Adoption) (intent.Intent, error) {
 	in := intent.Intent{ID: intent.NewID(now, 0), Origin: a.Origin}
 	in.Scope, in.Job = a.Job.Scope, a.Job.Name
 	in.Created, in.Deadline = now, now.Add(a.Job.Deadline)
+	in.Sealed = e.seal(a.Job, in.ID, a.Header)
 	in, events := in.Begin(now)
 	in, more := in.Deliver(a.Delivery, now)
 	events = append(events, more...)
@@ -43,6 +46,7 @@ func (e *Engine) Adopt(ctx context.Context, a Adoption) (intent.Intent, error) {
 	due := max(asked.add(max(a.Job.Pace.Interval, r.RetryAfter)), e.now())
 	in.Due = e.wall(due)
 	if in.Status.Terminal() {
+		in.Sealed = ""
 		in.Expires = now.Add(e.settings.Load().Retention)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)

@@ -208,6 +208,8 @@ func (e *Engine) Quiet(ctx context.Context, id intent.ID) {
 // caller holds e.mu.
 func (e *Engine) rest(h *held) {
 	h.busy = false
+	e.tellSharers(h)
+	e.tellNews(h)
 	if waits := e.resting[h]; waits != nil {
 		close(waits)
 		delete(e.resting, h)

@@ -101,7 +101,7 @@ func (e *Engine) renewSeized(ctx context.Context, held *held, h http.Header) err
 		return err
 	}
 	job := e.settings.Load().Jobs[*held.name]
-	if job == nil || in.Waiting != waitingForCredentials {
+	if job == nil || in.Waiting != WaitingForCredentials {
 		return nil
 	}
 	fresh := e.seal(job, in.ID, h)
@@ -116,9 +116,9 @@ func (e *Engine) renewSeized(ctx context.Context, held *held, h http.Header) err
 	return nil
 }
 
-// waitingForCredentials is what an intent waits for whose polls the backend refuses
+// WaitingForCredentials is what an intent waits for whose polls the backend refuses
 // with 401 or 403.
-const waitingForCredentials = "credentials"
+const WaitingForCredentials = "credentials"
 
 func refusesCredentials(code int) bool {
 	return code == http.StatusUnauthorized || code == http.StatusForbidden
@@ -134,7 +134,7 @@ func (e *Engine) lackCredentials(in *intent.Intent, next intent.Intent, job *Job
 		}
 		e.log().Warn("the backend refuses polls for lack of credentials", attrs...)
 	}
-	return next.Wait(waitingForCredentials, time.Now())
+	return next.Wait(WaitingForCredentials, time.Now())
 }
 
 // warnCookie tells once that the backend sets cookies on polls: nobody gets them.

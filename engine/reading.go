@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"container/list"
 	"context"
 	"errors"
@@ -38,6 +39,9 @@ type answerEntry struct {
 	asked  moment          // when the poll that it answers began
 	voided moment          // what was asked before says nothing any more
 	ended  moment          // when a reading ended the intent; 0 if none has
+	copied bool            // the poll carried headers of the submit
+	news   bool            // the answer differs from the one before, and nobody was told
+	shared chan struct{}   // closed when the next step is over; nil if nobody waits for that
 }
 
 // want returns the entry of an intent, a new one if there is none: from now on the
@@ -75,6 +79,9 @@ func (a *answers) put(entry *answerEntry, answer *adapter.Answer, asked moment) 
 func (a *answers) trim() {
 	for len(a.entries) > maxAnswers || a.bytes > maxAnswerBytes {
 		oldest := a.order.Remove(a.order.Back()).(*answerEntry)
+		if oldest.shared != nil {
+			close(oldest.shared) // they find nothing, and ask the backend
+		}
 		a.bytes -= weight(oldest.answer)
 		delete(a.entries, oldest.id)
 	}
@@ -97,8 +104,10 @@ func weight(a *adapter.Answer) int {
 type Standing struct {
 	State  StandingState
 	Answer *adapter.Answer // of the last poll, if it is kept; not to be changed
+	Copied bool            // the answer was given to the submitter's credentials: it is for nobody else
 	Asked  time.Time       // when that poll began
 	Since  time.Time       // an answer to what was asked before this is out of date
+	Voided time.Time       // and to what was asked before this, worthless
 	Pace   time.Duration   // between polls, while somebody watches
 }
 
@@ -130,7 +139,7 @@ func (e *Engine) Look(id intent.ID) Standing {
 func (e *Engine) standing(id intent.ID) Standing {
 	now := e.now()
 	entry := e.answers.want(id)
-	s := Standing{Answer: entry.answer, Asked: e.clock(entry.asked), Since: e.clock(entry.voided)}
+	s := Standing{Answer: entry.answer, Copied: entry.copied, Asked: e.clock(entry.asked), Since: e.clock(entry.voided), Voided: e.clock(entry.voided)}
 	h := e.holds[id]
 	if h == nil {
 		if entry.ended > 0 && now < entry.ended.add(keptAfterEnd) {
@@ -153,6 +162,9 @@ func (e *Engine) standing(id intent.ID) Standing {
 		s.State = Current
 	case h.waiting || e.queue.slots[h.places[inSchedule]].at <= now:
 		s.State = Due
+		if job.Adapter.Waits() { // it answers when there is something new, and nobody can wait for that
+			s.State = Late
+		}
 	default:
 		s.State = Current
 	}
@@ -204,10 +216,56 @@ func (e *Engine) join(id intent.ID) (<-chan struct{}, Standing) {
 	if !h.waiting {
 		e.plan(h, e.now())
 	}
-	if e.resting[h] == nil {
-		e.resting[h] = make(chan struct{})
+	entry := e.answers.want(id)
+	if entry.shared == nil {
+		entry.shared = make(chan struct{})
 	}
-	return e.resting[h], s
+	return entry.shared, s
+}
+
+// tellSharers lets go whoever waits for a step of h. The caller holds e.mu, and lets
+// go of it when what the step came to is noted.
+func (e *Engine) tellSharers(h *held) {
+	if entry := e.answers.wanted(h.lease.ID); entry != nil && entry.shared != nil {
+		close(entry.shared)
+		entry.shared = nil
+	}
+}
+
+// tellNews has those told who follow the words of the backend and not events. The
+// caller holds e.mu.
+func (e *Engine) tellNews(h *held) {
+	if entry := e.answers.wanted(h.lease.ID); entry != nil && entry.news {
+		if entry.news = false; e.answered != nil {
+			e.answered(entry.id)
+		}
+	}
+}
+
+// FirstAnswer waits until an answer to a poll is kept, and tells how the intent stands
+// then. Without one after d, or if there will be none, it tells that.
+func (e *Engine) FirstAnswer(ctx context.Context, id intent.ID, d time.Duration) Standing {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	for {
+		e.mu.Lock()
+		s, h := e.standing(id), e.holds[id]
+		entry := e.answers.want(id)
+		if s.Answer != nil || h == nil {
+			e.mu.Unlock()
+			return s
+		}
+		if entry.shared == nil {
+			entry.shared = make(chan struct{})
+		}
+		over := entry.shared
+		e.mu.Unlock()
+		select {
+		case <-over:
+		case <-ctx.Done():
+			return s
+		}
+	}
 }
 
 func (e *Engine) underWay(id intent.ID) bool {
@@ -238,16 +296,10 @@ var ErrUnreadable = errors.New("the answer tells no status")
 // The answer is not kept: it is in words for that client, which may not be the words
 // for another.
 func (e *Engine) Hear(ctx context.Context, in *intent.Intent, a adapter.Answer, asked time.Time) (r intent.Reading, contradicts bool, err error) {
+	r, contradicts, err = e.Understand(ctx, in, a, asked)
 	job := e.settings.Load().Jobs[JobName{in.Scope, in.Job}]
-	if job == nil {
-		return r, false, ErrUnreadable
-	}
-	said := job.readForeign(in, a)
-	if said.Outcome != adapter.Readable {
-		return r, false, ErrUnreadable
-	}
-	if in.Status.Terminal() {
-		return said.Reading, !said.Reading.Status.Terminal(), nil
+	if err != nil || job == nil || in.Status.Terminal() {
+		return r, contradicts, err
 	}
 	if h := e.seizeIdle(in.ID, e.moment(asked)); h != nil {
 		ctx, done := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout+job.Pace.Timeout)
@@ -262,7 +314,21 @@ func (e *Engine) Hear(ctx context.Context, in *intent.Intent, a adapter.Answer, 
 			e.settle(h, s)
 		}
 	}
-	return said.Reading, false, nil
+	return r, false, nil
+}
+
+// Understand is Hear for an answer that must change nothing: to a client of whom it is
+// not known that it means the job of this intent.
+func (e *Engine) Understand(_ context.Context, in *intent.Intent, a adapter.Answer, _ time.Time) (r intent.Reading, contradicts bool, err error) {
+	job := e.settings.Load().Jobs[JobName{in.Scope, in.Job}]
+	if job == nil {
+		return r, false, ErrUnreadable
+	}
+	said := job.readForeign(in, a)
+	if said.Outcome != adapter.Readable {
+		return r, false, ErrUnreadable
+	}
+	return said.Reading, in.Status.Terminal() && !said.Reading.Status.Terminal(), nil
 }
 
 // readForeign reads an answer to a request that was not ours, at the status URL as it
@@ -298,9 +364,8 @@ func (e *Engine) seizeIdle(id intent.ID, asked moment) *held {
 	if e.settings.Load().Jobs[*h.name] == nil {
 		return nil
 	}
-	e.queue.remove(h)
+	e.start(h)
 	delete(e.parked, h)
-	h.waiting, h.busy = false, true
 	return h
 }
 
@@ -345,32 +410,32 @@ func (e *Engine) keep(in *intent.Intent, q adapter.Request, a adapter.Answer, o 
 	if q.Method != http.MethodGet || q.URL != in.StatusURL || o != adapter.Readable {
 		return
 	}
-	if e.keepLocked(in.ID, a, asked) && e.answered != nil {
-		e.answered(in.ID)
-	}
+	e.keepLocked(in, a, asked)
 }
 
-// keepLocked reports whether the answer says something else than the one before.
-func (e *Engine) keepLocked(id intent.ID, a adapter.Answer, asked moment) bool {
+func (e *Engine) keepLocked(in *intent.Intent, a adapter.Answer, asked moment) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	entry := e.answers.wanted(id)
+	entry := e.answers.wanted(in.ID)
 	switch {
 	case entry == nil, asked < entry.voided:
-		return false
+		return
 	case a.Code == http.StatusNotModified:
 		if entry.answer != nil && entry.answer.Header.Get("Etag") == a.Header.Get("Etag") {
-			entry.asked = asked
+			again := *entry.answer
+			again.At = time.Now()
+			e.answers.put(entry, &again, asked)
 		}
-		return false
+		return
 	case a.Code < 200 || a.Code > 299, a.Cut, len(a.Body) > MaxKept:
 		e.answers.put(entry, nil, 0)
-		return false
+		return
 	}
 	before := entry.answer
 	a.At = time.Now()
 	e.answers.put(entry, &a, asked)
-	return before == nil || string(before.Body) != string(a.Body)
+	entry.copied = in.Sealed != ""
+	entry.news = entry.news || before == nil || !bytes.Equal(before.Body, a.Body)
 }
 
 // wantsBody reports whether a poll should ask for the whole answer although its ETag
@@ -399,7 +464,8 @@ func (e *Engine) ended(id intent.ID, told bool) {
 }
 
 // OnAnswer has f called whenever an answer was kept that differs from the one
-// before. It is called before Start. f must return at once.
+// before, after its events were stored. It is called before Start. f must return at
+// once and must not call the engine.
 func (e *Engine) OnAnswer(f func(intent.ID)) { e.answered = f }
 
 // clock and moment translate between the engine's clock and time.Time, whose

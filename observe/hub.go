@@ -187,12 +187,17 @@ func (h *Hub) vacate(s *seat) {
 
 // hear is called by the store for every signal.
 func (h *Hub) hear(s store.Signal) {
-	if s.Kind != store.Appended {
-		return
+	if s.Kind == store.Appended {
+		h.Ring(s.ID)
 	}
+}
+
+// Ring wakes the observers of an intent: there is an event, or words say something
+// else (see Words).
+func (h *Hub) Ring(id intent.ID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r := h.rooms[s.ID]
+	r := h.rooms[id]
 	if r == nil {
 		return
 	}

@@ -28,6 +28,7 @@ const (
 	EndRemoved End = "removed" // the intent was removed
 	EndSlow    End = "slow"    // the client took nothing for writeTimeout
 	EndGone    End = "gone"    // the client left
+	EndUnsaid  End = "unsaid"  // what the stream tells cannot be told any more; see Words
 )
 
 // clean reports whether the client may take the stream for complete.
@@ -36,7 +37,7 @@ func (e End) clean() bool { return e == EndDone || e == EndTimeout }
 // inTouch reports whether the client can be told when to come back. A slow one
 // cannot: part of a frame may be on its way, and what follows would be read as
 // the rest of it.
-func (e End) inTouch() bool { return e == EndAge || e == EndDrain || e == EndRemoved }
+func (e End) inTouch() bool { return e == EndAge || e == EndDrain || e == EndRemoved || e == EndUnsaid }
 
 // How long a client is asked to wait before it reconnects, on average; each is
 // given another value, so that those who were cut together do not come together.
@@ -55,6 +56,7 @@ type stream struct {
 	party  *party
 	tracks []track // of the intents followed, as the party's seats
 	roster *roster // what cursors are about if several are followed; else nil
+	words  Words   // what is told instead of events; nil for events
 	out    wire
 
 	unnamed   bool
@@ -70,9 +72,10 @@ type stream struct {
 // A track is how far a stream is with one intent.
 type track struct {
 	id     intent.ID
-	url    string // of the intent, for the client
-	cursor int64  // id of the last event sent
-	over   bool   // there is nothing more to send
+	url    string           // of the intent, for the client
+	cursor int64            // id of the last event sent
+	over   bool             // there is nothing more to send
+	last   intent.EventType // the last event, where words are told
 }
 
 // openStream writes the head of the answer and returns the stream that is to
@@ -265,6 +268,9 @@ func (st *stream) batch(ctx context.Context, t *track, rung bool, frames *[]byte
 		return false, ""
 	case !split(t.cursor).within(&in):
 		events = []intent.Event{snapshot(&in)}
+	}
+	if st.words != nil {
+		return false, st.say(t, &in, events, frames)
 	}
 	for _, e := range events {
 		if len(*frames) >= MaxFrame {

@@ -1,0 +1,150 @@
+package offload
+
+import (
+	"container/list"
+	"crypto/rand"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/caddy-intents/caddy-intents/adapter"
+	"github.com/caddy-intents/caddy-intents/intent"
+)
+
+// admittedFor is how long a yes of the backend holds. Somebody who loses a right goes
+// on seeing what the job says for at most so long.
+const admittedFor = time.Minute
+
+// Admissions are many: one for each client of each job that is polled. They are
+// bounded; who is forgotten asks the backend once more.
+const (
+	maxAdmissions     = 100_000
+	maxAdmissionBytes = 64 << 20
+)
+
+// An admission is the backend's yes to one set of credentials, with the answer that
+// it came in, which is for these credentials alone.
+type admission struct {
+	until time.Time
+	id    intent.ID // of the job's intent then; zero if it had none
+	job   string    // whose words it was read with
+	own   kept
+	mine  bool // they started the job, or own its intent
+	// reused is the ended intent of another job by the same name, if the answer shows
+	// that this is not its job.
+	reused intent.ID
+}
+
+// A kept is an answer that can be given again.
+type kept struct {
+	*adapter.Answer
+	asked   time.Time   // when the request began
+	request http.Header // of that request, as far as the answer varies by it; nil for a poll of ours
+}
+
+// Admissions remember whom the backend has let ask for what. They outlive a reload.
+// The zero value is not usable; see [NewAdmissions].
+type Admissions struct {
+	key []byte
+
+	mu      sync.Mutex
+	entries map[credential]*list.Element // of *admitted
+	order   list.List                    // most recently used first
+	bytes   int
+	makers  map[intent.ID]credential // who had an intent made; see Made
+}
+
+type admitted struct {
+	by credential
+	*admission
+}
+
+// NewAdmissions returns an empty memory with a key of its own.
+func NewAdmissions() *Admissions {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails: crypto/rand ends the process instead
+	return &Admissions{key: key, entries: make(map[credential]*list.Element), makers: make(map[intent.ID]credential)}
+}
+
+// get returns the admission of a credential, nil if it has none at now. It is not to
+// be changed.
+func (a *Admissions) get(by credential, now time.Time) *admission {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e := a.entries[by]
+	if e == nil {
+		return nil
+	}
+	if found := e.Value.(*admitted); now.Before(found.until) {
+		a.order.MoveToFront(e)
+		return found.admission
+	}
+	a.drop(e)
+	return nil
+}
+
+// put admits a credential, in place of what it was admitted by before.
+func (a *Admissions) put(by credential, new *admission) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if e := a.entries[by]; e != nil {
+		a.drop(e)
+	}
+	a.entries[by] = a.order.PushFront(&admitted{by, new})
+	a.bytes += new.weight()
+	for len(a.entries) > maxAdmissions || a.bytes > maxAdmissionBytes {
+		a.drop(a.order.Back())
+	}
+}
+
+// revoke takes an admission back.
+func (a *Admissions) revoke(by credential) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if e := a.entries[by]; e != nil {
+		a.drop(e)
+	}
+}
+
+func (a *Admissions) drop(e *list.Element) {
+	dropped := a.order.Remove(e).(*admitted)
+	a.bytes -= dropped.weight()
+	delete(a.entries, dropped.by)
+}
+
+func (a *admission) weight() int {
+	n := len(a.own.Body)
+	for _, h := range []http.Header{a.own.Header, a.own.request} {
+		for name, values := range h {
+			for _, v := range values {
+				n += len(name) + len(v)
+			}
+		}
+	}
+	return n
+}
+
+// maxMakers bounds what is remembered of who made an intent. Whoever is forgotten is
+// a stranger to it, as after a restart: that costs a poll.
+const maxMakers = 100_000
+
+// Made notes who had an intent made, by a submit or by a stream: the backend's answers
+// to the same credentials are about the same job, even if a job's id is one of many by
+// that name.
+func (a *Admissions) Made(id intent.ID, scope string, r *http.Request, who *Asker) {
+	maker := credentialOf(a.key, scope, "", r, who)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.makers) >= maxMakers {
+		clear(a.makers)
+	}
+	a.makers[id] = maker
+}
+
+// made reports whether these credentials had the intent made.
+func (a *Admissions) made(id intent.ID, scope string, r *http.Request, who *Asker) bool {
+	a.mu.Lock()
+	maker, ok := a.makers[id]
+	a.mu.Unlock()
+	return ok && maker == credentialOf(a.key, scope, "", r, who)
+}

@@ -1,0 +1,209 @@
+package offload
+
+import (
+	"mime"
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// plain reports whether a request asks for a status and nothing else, so that it can
+// be answered by whoever knows the status. Only the backend knows what to do with
+// any other.
+func plain(r *http.Request) bool {
+	h := r.Header
+	for _, unusual := range []string{"Range", "If-Match", "If-Unmodified-Since", "If-Range", "Expect", "Upgrade", "Trailer"} {
+		if len(h[unusual]) > 0 {
+			return false
+		}
+	}
+	if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
+		return false
+	}
+	for _, list := range h["Connection"] {
+		for option := range strings.SplitSeq(list, ",") { // a header named here is not forwarded
+			if o := strings.ToLower(strings.TrimSpace(option)); o != "" && o != "keep-alive" && o != "close" && o != "te" {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// preferences reads the media types of Accept with their weights, in order.
+func preferences(h http.Header) []preference {
+	var all []preference
+	for part := range strings.SplitSeq(strings.Join(h["Accept"], ","), ",") {
+		media, params, err := mime.ParseMediaType(part)
+		if err != nil {
+			continue
+		}
+		q, err := strconv.ParseFloat(params["q"], 64)
+		if err != nil || q < 0 || q > 1 {
+			q = 1
+		}
+		all = append(all, preference{media, q})
+	}
+	return all
+}
+
+type preference struct {
+	media string
+	q     float64
+}
+
+// accepts reports whether a client takes an answer of this type.
+func accepts(h http.Header, contentType string) bool {
+	all := preferences(h)
+	if len(all) == 0 {
+		return true
+	}
+	media, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return false
+	}
+	group, _, _ := strings.Cut(media, "/")
+	for _, pattern := range []string{media, group + "/*", "*/*"} { // the most specific one decides
+		if i := slices.IndexFunc(all, func(p preference) bool { return p.media == pattern }); i >= 0 {
+			return all[i].q > 0
+		}
+	}
+	return false
+}
+
+// varies are the names in Vary.
+func varies(h http.Header) []string {
+	var names []string
+	for _, list := range h["Vary"] {
+		for name := range strings.SplitSeq(list, ",") {
+			if name = textproto.TrimString(name); name != "" {
+				names = append(names, http.CanonicalHeaderKey(name))
+			}
+		}
+	}
+	return names
+}
+
+// fits reports whether an answer can be given to a request of the same credentials as
+// own was. What separates clients is equal then, or was admitted; what does not has to
+// be compared where the answer varies by it.
+func (k *kept) fits(r *http.Request, own *kept) bool {
+	if len(k.Header["Content-Encoding"]) > 0 || !accepts(r.Header, k.Header.Get("Content-Type")) {
+		return false
+	}
+	for _, name := range varies(k.Header) {
+		switch {
+		case name == "*":
+			return false
+		case name == "Accept-Encoding": // it has none
+		case name == "Accept":
+			// The backend has chosen by it; what it chose for this very value is known.
+			if !slices.Equal(r.Header[name], own.request[name]) || k.Header.Get("Content-Type") != own.Header.Get("Content-Type") {
+				return false
+			}
+		case !separates(name) && !slices.Equal(r.Header[name], k.request[name]):
+			return false
+		}
+	}
+	return true
+}
+
+// unchanged reports whether the client has the answer already (RFC 9110, section
+// 13.2.2).
+func (k *kept) unchanged(r *http.Request) bool {
+	if k.Code != http.StatusOK {
+		return false
+	}
+	if known := strings.Join(r.Header["If-None-Match"], ","); known != "" {
+		tag := k.Header.Get("Etag")
+		for candidate := range strings.SplitSeq(known, ",") {
+			candidate = strings.TrimSpace(candidate)
+			if candidate == "*" || tag != "" && strings.TrimPrefix(candidate, "W/") == strings.TrimPrefix(tag, "W/") {
+				return true
+			}
+		}
+		return false
+	}
+	since, err := http.ParseTime(r.Header.Get("If-Modified-Since"))
+	if err != nil {
+		return false
+	}
+	modified, err := http.ParseTime(k.Header.Get("Last-Modified"))
+	return err == nil && !modified.After(since)
+}
+
+// notReplayed are headers that are about one message on one connection, or for one
+// client at one time. Set-Cookie above all: it can hold another client's session.
+var notReplayed = map[string]bool{
+	"Connection": true, "Keep-Alive": true, "Proxy-Connection": true, "Te": true, "Trailer": true, "Transfer-Encoding": true,
+	"Upgrade": true, "Proxy-Authenticate": true, "Proxy-Authorization": true, "Content-Length": true, "Age": true, "Set-Cookie": true, "Set-Cookie2": true,
+}
+
+// in304 are the headers of a 304 (RFC 9110, section 15.4.5), besides those that a
+// browser needs to be shown it.
+var in304 = map[string]bool{"Cache-Control": true, "Content-Location": true, "Date": true, "Etag": true, "Expires": true, "Vary": true}
+
+// reply answers a request with what is kept. What browsers ask of other origins is
+// answered as it was to these very credentials, of which Origin is one.
+func (k *kept) reply(w http.ResponseWriter, r *http.Request, own *kept) {
+	h := w.Header()
+	unchanged := k.unchanged(r)
+	named := k.Header["Connection"]
+	for name, values := range k.Header {
+		switch {
+		case notReplayed[name], isCORS(name), nominated(named, name), unchanged && !in304[name]:
+		case name == "Vary":
+			addVary(h, values)
+		default:
+			h[name] = slices.Clone(values)
+		}
+	}
+	own.replyCORS(h)
+	h.Set("Age", strconv.Itoa(int(max(time.Since(k.At), 0)/time.Second)))
+	if unchanged {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	h.Set("Content-Length", strconv.Itoa(len(k.Body)))
+	w.WriteHeader(k.Code)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(k.Body) // the client may have left; there is nobody to tell
+	}
+}
+
+func isCORS(name string) bool { return strings.HasPrefix(name, "Access-Control-") }
+
+func (k *kept) replyCORS(h http.Header) {
+	for name, values := range k.Header {
+		switch {
+		case isCORS(name):
+			h[name] = slices.Clone(values)
+		case name == "Vary":
+			addVary(h, values)
+		}
+	}
+}
+
+// addVary adds names that are not there yet.
+func addVary(h http.Header, values []string) {
+	for _, name := range varies(http.Header{"Vary": values}) {
+		if !slices.Contains(varies(h), name) {
+			h.Add("Vary", name)
+		}
+	}
+}
+
+// nominated reports whether a Connection header names a header as one of its own.
+func nominated(connection []string, name string) bool {
+	for _, list := range connection {
+		for option := range strings.SplitSeq(list, ",") {
+			if http.CanonicalHeaderKey(strings.TrimSpace(option)) == name {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,306 @@
+package offload
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddy-intents/caddy-intents/adapter"
+	"github.com/caddy-intents/caddy-intents/engine"
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/observe"
+	"github.com/caddy-intents/caddy-intents/store"
+)
+
+// A Job is one kind of job with what is done about its status URLs.
+type Job struct {
+	*engine.Job
+	Off     bool          // polls always go to the backend
+	Stale   time.Duration // how old a reading may be that is served although a poll is due
+	NoAdopt bool          // jobs that nobody submitted here stay unknown
+}
+
+// Config is what a [Server] works with. All of it is needed.
+type Config struct {
+	Scope      string
+	Jobs       []Job // where several have one status URL, the first adopts
+	Engine     *engine.Engine
+	Store      store.Reader
+	Observer   *observe.Server // opens streams
+	Admissions *Admissions
+	Logger     *slog.Logger
+}
+
+// A Server answers requests for status URLs. It belongs to one configuration.
+type Server struct {
+	Config
+	jobs    []matched
+	anyURL  bool // the backend names some status URLs: any request can be for one
+	adopted limiter
+}
+
+type matched struct {
+	Job
+	matcher *adapter.StatusMatcher
+}
+
+// New returns a Server.
+func New(c Config) *Server {
+	s := &Server{Config: c}
+	for _, job := range c.Jobs {
+		if m := job.Adapter.StatusMatcher(); m != nil {
+			s.jobs = append(s.jobs, matched{job, m})
+			s.anyURL = s.anyURL || m.AnyURL()
+		}
+	}
+	return s
+}
+
+// A Next passes a request on, as it would be without us.
+type Next func(w http.ResponseWriter, r *http.Request) error
+
+// A question is one request for a status URL.
+type question struct {
+	server *Server
+	r      *http.Request
+	who    *Asker
+	next   Next
+	target string    // path and query
+	id     intent.ID // of the latest intent of this URL; zero if there is none
+	by     credential
+}
+
+// Serve answers a request for a job's own status URL, or passes it on.
+func (s *Server) Serve(w http.ResponseWriter, r *http.Request, who Asker, next Next) error {
+	target, ok := targetOf(r)
+	if !ok || !s.anyURL && s.byTemplate(target) == nil {
+		return next(w, r)
+	}
+	id, err := s.Store.ByJob(r.Context(), store.JobKey{Scope: s.Scope, StatusURL: target})
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return next(w, r)
+	}
+	q := &question{server: s, r: r, who: &who, next: next, target: target, id: id}
+	switch {
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		return q.change(w)
+	case !plain(r), id == (intent.ID{}) && s.byTemplate(target) == nil:
+		return next(w, r)
+	}
+	q.by = credentialOf(s.Admissions.key, s.Scope, target, r, &who)
+	if r.Method == http.MethodGet && observe.WantsNothingButStream(r.Header) {
+		return q.stream(w)
+	}
+	return q.status(w)
+}
+
+// targetOf is path and query as a status URL is kept.
+func targetOf(r *http.Request) (string, bool) {
+	target := r.URL.EscapedPath()
+	if r.URL.RawQuery != "" {
+		target += "?" + r.URL.RawQuery
+	}
+	return target, strings.HasPrefix(target, "/") && !r.URL.ForceQuery
+}
+
+// byTemplate returns the first job whose status template makes this URL.
+func (s *Server) byTemplate(target string) *matched {
+	for i := range s.jobs {
+		if _, ok := s.jobs[i].matcher.Match(target); ok {
+			return &s.jobs[i]
+		}
+	}
+	return nil
+}
+
+// byName returns a job of the configuration, nil if it is not there (any more).
+func (s *Server) byName(name string) *matched {
+	for i := range s.jobs {
+		if s.jobs[i].Name == name {
+			return &s.jobs[i]
+		}
+	}
+	return nil
+}
+
+// change passes on what may change the job. Whatever was read before it is worthless,
+// and so is what was read while it was under way.
+func (q *question) change(w http.ResponseWriter) error {
+	if q.id == (intent.ID{}) {
+		return q.next(w, q.r)
+	}
+	q.server.Engine.Void(q.id)
+	defer q.server.Engine.Void(q.id)
+	return q.next(w, q.r)
+}
+
+// status answers from the last reading if this client may have it and it is current.
+func (q *question) status(w http.ResponseWriter) error {
+	a := q.admission()
+	if a == nil || a.id == (intent.ID{}) || a.reused != (intent.ID{}) {
+		return q.ask(w)
+	}
+	job := q.server.byName(a.job)
+	if job == nil || job.Off {
+		return q.next(w, q.r)
+	}
+	standing := q.server.Engine.Look(q.id)
+	if standing.State == engine.Due {
+		standing = q.server.Engine.Share(q.r.Context(), q.id)
+	}
+	if k := a.answer(&standing, standing.Since); k != nil && k.fits(q.r, &a.own) &&
+		(standing.State == engine.Current || standing.State == engine.Over) {
+		k.reply(w, q.r, &a.own)
+		return nil
+	}
+	if standing.State == engine.Late || standing.State == engine.Due {
+		if k := a.answer(&standing, standing.Voided); k != nil && k.fits(q.r, &a.own) && time.Since(k.At) <= job.Stale {
+			k.reply(w, q.r, &a.own)
+			return nil
+		}
+	}
+	return q.ask(w)
+}
+
+// answer returns the later of the answers that these credentials may have, if it was
+// asked for at since or later.
+func (a *admission) answer(s *engine.Standing, since time.Time) *kept {
+	best := &a.own
+	if s.Answer != nil && (a.mine || !s.Copied) && s.Asked.After(best.asked) {
+		best = &kept{Answer: s.Answer, asked: s.Asked}
+	}
+	if best.asked.Before(since) {
+		return nil
+	}
+	return best
+}
+
+// admission returns the client's, if it is for the job that the URL names now.
+func (q *question) admission() *admission {
+	a := q.server.Admissions.get(q.by, time.Now())
+	if a == nil || a.id != q.id {
+		return nil
+	}
+	return a
+}
+
+// ask passes the request on and learns from the answer. Only the answer to a GET says
+// what the job is.
+func (q *question) ask(w http.ResponseWriter) error {
+	job := q.server.byTemplate(q.target)
+	if q.r.Method != http.MethodGet || q.id == (intent.ID{}) && (job == nil || job.NoAdopt) {
+		return q.next(w, q.r)
+	}
+	asked := time.Now()
+	t := &tap{ResponseWriter: w}
+	if err := q.next(t, readably(q.r)); err != nil {
+		return err
+	}
+	q.learn(&t.copied, asked)
+	return nil
+}
+
+// learn admits the client if the backend has. Any other answer takes an admission
+// back, but for one that says that the backend is away, or that nothing has changed.
+func (q *question) learn(c *copied, asked time.Time) *admission {
+	admissions := q.server.Admissions
+	answer, ok := c.answer()
+	if !ok {
+		if c.code != http.StatusNotModified && c.code != http.StatusTooManyRequests && c.code < 500 {
+			admissions.revoke(q.by)
+		}
+		return nil
+	}
+	a, err := q.read(answer, asked)
+	if err != nil {
+		admissions.revoke(q.by)
+		return nil
+	}
+	a.until = time.Now().Add(admittedFor)
+	a.own = kept{Answer: &answer, asked: asked, request: q.negotiation(answer.Header)}
+	admissions.put(q.by, a)
+	return a
+}
+
+// negotiation is what of the request the answer varies by, and Accept.
+func (q *question) negotiation(answer http.Header) http.Header {
+	h := http.Header{}
+	for _, name := range append(varies(answer), "Accept") {
+		if values := q.r.Header[name]; values != nil && !separates(name) {
+			h[name] = values
+		}
+	}
+	return h
+}
+
+var errNotOurs = errors.New("not a job of ours")
+
+// read reads an answer as the status of the job that the URL names.
+func (q *question) read(answer adapter.Answer, asked time.Time) (*admission, error) {
+	s := q.server
+	if q.id == (intent.ID{}) {
+		job := s.byTemplate(q.target)
+		d, _ := job.matcher.Match(q.target)
+		in := intent.Intent{Origin: intent.Origin{Scope: s.Scope, Job: job.Name, Host: q.r.Host, Scheme: q.who.Scheme}, Delivery: d}
+		if job.Adapter.ReadPoll(&in, answer).Outcome != adapter.Readable {
+			return nil, engine.ErrUnreadable
+		}
+		return &admission{job: job.Name}, nil
+	}
+	in, err := s.Store.Get(q.r.Context(), q.id)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.EqualFold(in.Host, q.r.Host) {
+		return nil, errNotOurs // another host may be another tenant, with jobs by the same ids
+	}
+	a := &admission{id: in.ID, job: in.Job, mine: q.mine(&in)}
+	if a.mine && in.Waiting == engine.WaitingForCredentials {
+		if err := s.Engine.Renew(q.r.Context(), in.ID, q.r.Header); err != nil {
+			s.Logger.ErrorContext(q.r.Context(), "renewing copied headers", "intent", in.ID.String(), "err", err)
+		}
+	}
+	hear := s.Engine.Hear
+	if !a.mine {
+		hear = s.Engine.Understand // it may be about another job by the same id: nothing of it goes to others
+	}
+	_, contradicts, err := hear(q.r.Context(), &in, answer, asked)
+	if contradicts {
+		s.Engine.Void(in.ID)
+		a.reused = in.ID
+	}
+	return a, err
+}
+
+// mine reports whether an intent is the client's own.
+func (q *question) mine(in *intent.Intent) bool {
+	if in.Owner != "" {
+		return q.who.Owns != nil && q.who.Owns(in.Owner)
+	}
+	return q.server.Admissions.made(in.ID, q.server.Scope, q.r, q.who)
+}
+
+// hasWords reports whether there is something of the job that can be told to the client.
+func (q *question) hasWords(a *admission) bool {
+	if a.id == (intent.ID{}) {
+		return true
+	}
+	standing := q.server.Engine.Look(q.id)
+	return a.answer(&standing, standing.Voided) != nil
+}
+
+// patience is how long a stream may take to begin, until the first poll is answered.
+const patience = 3 * time.Second
+
+// proven reports whether the intent is what this client means by the URL, and not
+// another's job by the same id: it is its own, or the backend tells it to anybody.
+func (q *question) proven(ctx context.Context, a *admission) bool {
+	if a.mine {
+		return true
+	}
+	standing := q.server.Engine.FirstAnswer(ctx, q.id, patience)
+	return standing.Answer != nil && !standing.Copied
+}

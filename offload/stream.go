@@ -1,0 +1,250 @@
+package offload
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"hash/maphash"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddy-intents/caddy-intents/engine"
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/observe"
+	"github.com/caddy-intents/caddy-intents/store"
+)
+
+// stream answers with the backend's words as they change, to who is admitted. Who is
+// not (yet) has the backend asked first, with an Accept that it may well answer with a
+// stream of its own; whatever it answers that cannot be followed is the answer.
+func (q *question) stream(w http.ResponseWriter) error {
+	a, held, err := q.streamable(w)
+	if err != nil || a == nil {
+		return err
+	}
+	give := func() error {
+		if held == nil {
+			return q.next(w, q.r)
+		}
+		held.pass()
+		return nil
+	}
+	if _, ok := object(a.own.Body); !ok {
+		return give()
+	}
+	in, proven, err := q.follow(a)
+	if p, ok := errors.AsType[*observe.Problem](err); ok {
+		p.ServeHTTP(w, q.r)
+		return nil
+	}
+	if err != nil {
+		return give()
+	}
+	words := &words{engine: q.server.Engine, own: &a.own, mine: a.mine, proven: proven, owner: proven && q.owner(in)}
+	if data, ok := words.data(in, "", words.latest(in.ID)); !ok || !observe.FitsWords(data) {
+		return give()
+	}
+	a.own.replyCORS(w.Header())
+	q.server.Observer.Speak(w, q.r, in, words)
+	return nil
+}
+
+// streamable returns the admission of the client, and the backend's answer if it had
+// to be asked. Without an admission the answer has been given.
+func (q *question) streamable(w http.ResponseWriter) (*admission, *hold, error) {
+	if a := q.admission(); a != nil && q.hasWords(a) {
+		return a, nil, nil
+	}
+	if job := q.server.byTemplate(q.target); q.id == (intent.ID{}) && job.NoAdopt {
+		return nil, nil, q.next(w, q.r)
+	}
+	asked := time.Now()
+	held := newHold(w)
+	r := readably(q.r).Clone(q.r.Context())
+	r.Header.Set("Accept", strings.Join(q.r.Header["Accept"], ", ")+", application/json;q=0.9, */*;q=0.1")
+	r.Header.Del("If-None-Match")
+	r.Header.Del("If-Modified-Since")
+	if err := q.next(held, r); err != nil {
+		held.pass()
+		return nil, nil, err
+	}
+	if held.passing {
+		return nil, nil, nil
+	}
+	a := q.learn(&held.copied, asked)
+	if a == nil {
+		held.pass()
+		return nil, nil, nil
+	}
+	return a, held, nil
+}
+
+// owner reports whether the client may be told of the intent itself.
+func (q *question) owner(in *intent.Intent) bool {
+	if in.Owner != "" {
+		return q.who.Owns != nil && q.who.Owns(in.Owner)
+	}
+	return q.who.Owns == nil
+}
+
+// follow returns the intent to follow, which is stored now if the job has none, and
+// whether it is known that the client means this one. An ended one can be told of even
+// so, in the words of the answer that the client itself was given.
+func (q *question) follow(a *admission) (in *intent.Intent, proven bool, err error) {
+	s := q.server
+	if a.id == (intent.ID{}) || a.reused != (intent.ID{}) {
+		return q.adopt(a)
+	}
+	stored, err := s.Store.Get(q.r.Context(), a.id)
+	if err != nil {
+		return nil, false, err
+	}
+	over := stored.Status.Terminal()
+	proven = a.mine || !over && q.proven(q.r.Context(), a)
+	if !proven && !over {
+		return nil, false, errNotOurs
+	}
+	return &stored, proven, nil
+}
+
+// adopt stores an intent for a job that nobody submitted here.
+func (q *question) adopt(a *admission) (in *intent.Intent, proven bool, err error) {
+	s := q.server
+	job := s.byTemplate(q.target)
+	if job == nil || job.NoAdopt {
+		return nil, false, errNotOurs
+	}
+	d, _ := job.matcher.Match(q.target)
+	if !job.matcher.Whole(d) {
+		return nil, false, errNotOurs
+	}
+	if wait := s.adopted.take(q.who.Client, time.Now()); wait > 0 {
+		return nil, false, &observe.Problem{
+			Status: http.StatusTooManyRequests, Code: "too_many_adoptions", RetryAfter: wait,
+			Message: "this client has asked for streams of too many jobs that were not submitted here",
+		}
+	}
+	made, err := s.Engine.Adopt(q.r.Context(), engine.Adoption{
+		Job:      job.Job.Job,
+		Delivery: d,
+		Origin: intent.Origin{Host: q.r.Host, Scheme: q.who.Scheme, Client: q.who.Client,
+			Prefix: q.who.Prefix, Owner: q.who.Owner},
+		Instead: a.reused,
+		Header:  q.r.Header,
+		Answer:  *a.own.Answer,
+		Asked:   a.own.asked,
+	})
+	if errors.Is(err, store.ErrExists) { // somebody else was first; what the client sees of it is decided anew
+		if q.id, err = s.Store.ByJob(q.r.Context(), store.JobKey{Scope: s.Scope, StatusURL: q.target}); err != nil {
+			return nil, false, err
+		}
+		again, err := q.read(*a.own.Answer, a.own.asked)
+		if err != nil || again.reused != (intent.ID{}) {
+			return nil, false, errNotOurs
+		}
+		again.until, again.own = a.until, a.own
+		s.Admissions.put(q.by, again)
+		*a = *again
+		return q.follow(a)
+	}
+	if err != nil {
+		s.Logger.ErrorContext(q.r.Context(), "adopting a job", "job", job.Name, "err", err)
+		return nil, false, err
+	}
+	s.Admissions.Made(made.ID, s.Scope, q.r, q.who)
+	q.id = made.ID
+	adopted := &admission{until: a.until, id: made.ID, job: job.Name, own: a.own, mine: true}
+	s.Admissions.put(q.by, adopted)
+	*a = *adopted
+	return &made, true, nil
+}
+
+// words say how an intent stands with the backend's latest status object.
+type words struct {
+	engine *engine.Engine
+	own    *kept // the client's own answer, until a poll has a later one
+	mine   bool
+	proven bool // what polls say is about the job that the client means
+	owner  bool // the client may be told of the intent
+
+	said uint64 // hash of what was said last
+	seq  int64  // up to which event
+}
+
+var seed = maphash.MakeSeed()
+
+// Say implements observe.Words.
+func (s *words) Say(in *intent.Intent, last intent.EventType) ([]byte, bool) {
+	body := s.latest(in.ID)
+	sum := maphash.Bytes(seed, body)
+	if s.seq == in.Seq && s.said == sum {
+		return nil, true
+	}
+	s.seq, s.said = in.Seq, sum
+	return s.data(in, last, body)
+}
+
+// latest is the status object as the backend wrote it, nil if none is kept.
+func (s *words) latest(id intent.ID) []byte {
+	standing := s.engine.Look(id)
+	if standing.Answer != nil && s.proven && (s.mine || !standing.Copied) && (s.own == nil || standing.Asked.After(s.own.asked)) {
+		s.own = nil
+		return standing.Answer.Body
+	}
+	if s.own == nil {
+		return nil
+	}
+	return s.own.Body
+}
+
+// data puts what is known of the intent into the object. It is left out where the
+// backend has a key by that name.
+func (s *words) data(in *intent.Intent, last intent.EventType, body []byte) ([]byte, bool) {
+	o := members{}
+	if body != nil {
+		var ok bool
+		if o, ok = object(body); !ok {
+			return nil, false
+		}
+	}
+	if !s.owner || slices.Contains(o.keys, "intent") {
+		return o.text, o.text != nil
+	}
+	about, _ := json.Marshal(struct { // of texts and a number
+		ID     intent.ID        `json:"id"`
+		Seq    int64            `json:"seq"`
+		Status intent.Status    `json:"status"`
+		Type   intent.EventType `json:"event_type"`
+	}{in.ID, in.Seq, in.Status, last})
+	member := append([]byte(`"intent":`), about...)
+	if len(o.keys) == 0 {
+		return slices.Concat([]byte("{"), member, []byte("}")), true
+	}
+	return slices.Concat(o.text[:len(o.text)-1], []byte(","), member, []byte("}")), true
+}
+
+// members is a JSON object without space around its tokens, and its keys.
+type members struct {
+	text []byte
+	keys []string
+}
+
+// object reads a JSON object.
+func object(body []byte) (members, bool) {
+	var text bytes.Buffer
+	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
+	if json.Compact(&text, body) != nil || text.Len() == 0 || text.Bytes()[0] != '{' {
+		return members{}, false
+	}
+	var all map[string]json.RawMessage
+	if json.Unmarshal(text.Bytes(), &all) != nil {
+		return members{}, false
+	}
+	keys := make([]string, 0, len(all))
+	for key := range all {
+		keys = append(keys, key)
+	}
+	return members{text.Bytes(), keys}, true
+}
