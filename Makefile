@@ -12,8 +12,8 @@ ALL      := -tags=$(TAGS),e2e,backends
 # Packages whose tests link Caddy. A race build of Caddy takes minutes of its own;
 # all that is concurrent in here is in the others.
 CADDY  := github.com/caddyserver/caddy/v2
-LINKED  = $(shell go list -test -f '{{$$p := .}}{{range .Deps}}{{if eq . "$(CADDY)"}}{{$$p.ImportPath}}{{"\n"}}{{end}}{{end}}' ./... | sed 's/ .*//; s/\.test$$//' | sort -u)
-CORE    = $(filter-out $(LINKED),$(shell go list ./...))
+LINKED  = $(shell go list -test $(E2E) -f '{{$$p := .}}{{range .Deps}}{{if eq . "$(CADDY)"}}{{$$p.ImportPath}}{{"\n"}}{{end}}{{end}}' ./... | sed 's/ .*//; s/\.test$$//; s/_test$$//' | sort -u)
+CORE    = $(filter-out $(LINKED),$(shell go list $(E2E) ./...))
 
 # Each fuzz target runs for this long.
 FUZZTIME ?= 20s
