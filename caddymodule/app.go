@@ -38,7 +38,8 @@ type App struct {
 
 	secrets      [][]byte
 	storage      certmagic.Storage
-	keys         *keyring.Keyring // from Start on
+	started      chan struct{}    // closed by Start
+	keys         *keyring.Keyring // once started
 	opener       StoreOpener
 	address      string // in the pool; "" if there is no reference to drop
 	installation *installation
@@ -63,6 +64,7 @@ func (App) CaddyModule() caddy.ModuleInfo {
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Slogger()
 	a.jobs = make(map[engine.JobName]*registeredJob)
+	a.started = make(chan struct{})
 	if a.Retention == 0 {
 		a.Retention = caddy.Duration(engine.DefaultRetention)
 	}
@@ -116,7 +118,7 @@ func (a *App) register(r *registeredJob) error {
 // Start opens the store, unless an earlier config has, and applies the settings.
 func (a *App) Start() error {
 	var err error
-	if a.keys, err = a.makeKeys(context.Background()); err != nil {
+	if a.keys, err = a.makeKeys(); err != nil {
 		return err
 	}
 	generation := &engine.Generation{
@@ -129,7 +131,22 @@ func (a *App) Start() error {
 		generation.Jobs[name] = r.job
 	}
 	a.retire = a.installation.use(a.opener, generation)
+	close(a.started)
 	return nil
+}
+
+// await returns the open installation, or nil if there is none (yet). The http app
+// may serve before this one has started, at a reload too: then there is a store, but
+// there are no keys. That is waited for.
+func (a *App) await(ctx context.Context) *parts {
+	ctx, cancel := context.WithTimeout(ctx, awaitStart)
+	defer cancel()
+	select {
+	case <-a.started:
+		return a.installation.await(ctx)
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 // Stop takes the settings back. Polls and streams go on if another config uses

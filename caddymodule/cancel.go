@@ -18,7 +18,7 @@ func (h *Handler) watchCancel(w http.ResponseWriter, r *http.Request) http.Respo
 		if !ok {
 			continue
 		}
-		parts := h.app.installation.await(r.Context())
+		parts := h.app.await(r.Context())
 		if parts == nil {
 			return w // no store, no intent
 		}

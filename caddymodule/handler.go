@@ -148,8 +148,8 @@ func (h *Handler) check() error {
 		return fmt.Errorf("heartbeat: %s is out of range; write 1s to 60s", time.Duration(h.Heartbeat))
 	case h.Limits.InFlight < 0 || h.Limits.Rate < 0 || min(h.Limits.Body, int64(h.Limits.Observers), int64(h.Limits.PerOwner), int64(h.Limits.PerIntent)) < 0:
 		return errors.New("limits: a limit is negative; leave out what is not to be limited otherwise than by default")
-	case h.Owner != "" && !strings.Contains(h.Owner, "{"):
-		return fmt.Errorf("owner: %q would be the owner of every request; write a placeholder such as {http.auth.user.id}", h.Owner)
+	case h.Owner != "" && !isPlaceholder(h.Owner):
+		return fmt.Errorf("owner: %q is not one placeholder and nothing else, and would make an owner of nobody; write for example {http.auth.user.id}", h.Owner)
 	case slices.ContainsFunc(h.CORS, func(o string) bool { return !isOrigin(o) }):
 		return fmt.Errorf("cors: %q: write origins, each with scheme and host and without a path, for example https://app.example.com", h.CORS)
 	case len(h.Jobs) == 0:
@@ -298,7 +298,7 @@ func (h *Handler) serveIntents(w http.ResponseWriter, r *http.Request) error {
 	if cors.Preflight(w, r) {
 		return nil
 	}
-	parts := h.app.installation.await(r.Context())
+	parts := h.app.await(r.Context())
 	if parts == nil {
 		observe.Unavailable().ServeHTTP(w, r)
 		return nil
@@ -360,23 +360,6 @@ func (c canceler) Cancel(ctx context.Context, id intent.ID, reason string, reque
 		return in, observe.NotCanceled()
 	}
 	return in, err
-}
-
-// giver gives observers what the backend has, in answer to their own requests.
-type giver struct{ *Handler }
-
-func (g giver) Give(w http.ResponseWriter, r *http.Request, target string) {
-	u, err := url.ParseRequestURI(target)
-	if err != nil {
-		observe.NotFound().ServeHTTP(w, r)
-		return
-	}
-	out := r.Clone(r.Context())
-	out.URL.Path, out.URL.RawPath, out.URL.RawQuery = u.Path, u.RawPath, u.RawQuery
-	out.RequestURI = target
-	if err := g.toBackend(w, out); err != nil {
-		(&observe.Problem{Status: http.StatusBadGateway, Code: "backend", Message: "the backend did not answer"}).ServeHTTP(w, r)
-	}
 }
 
 // strippedPrefix is what `handle_path` and the like took from the front of the

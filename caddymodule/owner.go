@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -19,7 +20,19 @@ func (h *Handler) ownerOf(r *http.Request) string {
 	if !ok {
 		return ""
 	}
-	return repl.ReplaceAll(h.Owner, "")
+	owner, err := repl.ReplaceOrErr(h.Owner, true, true)
+	if err != nil || strings.TrimSpace(owner) == "" {
+		return ""
+	}
+	return owner
+}
+
+// isPlaceholder reports whether s is one placeholder and nothing else. With a text
+// around it, or two, the value would not be empty for a request from nobody.
+func isPlaceholder(s string) bool {
+	name, ok := strings.CutPrefix(s, "{")
+	name, closed := strings.CutSuffix(name, "}")
+	return ok && closed && name != "" && !strings.ContainsAny(name, "{}")
 }
 
 // ownerPurpose separates owners from all else that is made of the secret.
@@ -38,7 +51,9 @@ func (h *Handler) viewed(r *http.Request) *http.Request {
 // hideToken keeps a request with an observe token out of the access log, whose lines
 // have the query, and logs a line without it.
 func (h *Handler) hideToken(r *http.Request) {
-	if !r.URL.Query().Has("token") {
+	// A query that Go does not take apart (with a semicolon) is read by nobody here,
+	// and would be logged by others.
+	if !strings.Contains(r.URL.RawQuery, "token") && !r.URL.Query().Has("token") {
 		return
 	}
 	caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)

@@ -3,10 +3,10 @@ package caddymodule
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
@@ -16,9 +16,6 @@ import (
 
 // secretKey is where a secret of our own making is in Caddy's storage.
 const secretKey = "intents/secret"
-
-// minSecret is how long a secret is at least, in bytes.
-const minSecret = 32
 
 // resolveSecrets replaces placeholders in the configured secrets and checks them.
 func resolveSecrets(written []string) ([][]byte, error) {
@@ -32,44 +29,63 @@ func resolveSecrets(written []string) ([][]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("secret: %w", err)
 		}
-		if len(s) < minSecret {
-			return nil, fmt.Errorf("secret: it has %d bytes and needs %d; make one with `openssl rand -hex 32`", len(s), minSecret)
+		if len(s) < keyring.MinSecret {
+			return nil, fmt.Errorf("secret: it has %d bytes and needs %d; make one with `openssl rand -hex 32`", len(s), keyring.MinSecret)
 		}
 		secrets = append(secrets, []byte(s))
 	}
 	return secrets, nil
 }
 
+// secretTimeout is how long Caddy's storage may take for the secret; a config must
+// not hang on it.
+const secretTimeout = 30 * time.Second
+
 // ownSecret returns the secret in Caddy's storage, and makes it if there is none.
 // The lock keeps two Caddys on one storage from making two.
 func ownSecret(ctx context.Context, storage certmagic.Storage) ([]byte, error) {
+	if stored, err := loadSecret(ctx, storage); err != nil || stored != nil {
+		return stored, err
+	}
 	if err := storage.Lock(ctx, secretKey); err != nil {
 		return nil, fmt.Errorf("locking the secret in Caddy's storage: %w", err)
 	}
 	defer func() { _ = storage.Unlock(context.WithoutCancel(ctx), secretKey) }()
-	stored, err := storage.Load(ctx, secretKey)
-	switch {
-	case err == nil && len(stored) >= minSecret:
-		return stored, nil
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("loading the secret from Caddy's storage: %w", err)
+	if stored, err := loadSecret(ctx, storage); err != nil || stored != nil {
+		return stored, err
 	}
-	random := make([]byte, minSecret)
-	_, _ = rand.Read(random) // never fails: crypto/rand ends the process instead
-	secret := []byte(hex.EncodeToString(random))
+	secret := make([]byte, keyring.MinSecret)
+	_, _ = rand.Read(secret) // never fails: crypto/rand ends the process instead
 	if err := storage.Store(ctx, secretKey, secret); err != nil {
-		return nil, fmt.Errorf("storing a secret in Caddy's storage: %w", err)
+		return nil, fmt.Errorf("keeping a secret in Caddy's storage: %w", err)
 	}
 	return secret, nil
 }
 
-// keys makes the keyring of the configured secrets, or of the own one.
-func (a *App) makeKeys(ctx context.Context) (*keyring.Keyring, error) {
+// loadSecret returns the stored secret, nil if there is none. One that is too short
+// is not replaced: whatever cut it off, the rest of it may come back.
+func loadSecret(ctx context.Context, storage certmagic.Storage) ([]byte, error) {
+	stored, err := storage.Load(ctx, secretKey)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("loading the secret from Caddy's storage: %w", err)
+	case len(stored) < keyring.MinSecret:
+		return nil, fmt.Errorf("the secret in Caddy's storage (%s) is damaged; restore it or remove it", secretKey)
+	}
+	return stored, nil
+}
+
+// makeKeys makes the keyring of the configured secrets, or of the own one.
+func (a *App) makeKeys() (*keyring.Keyring, error) {
 	secrets := a.secrets
 	if len(secrets) == 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), secretTimeout)
+		defer cancel()
 		own, err := ownSecret(ctx, a.storage)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("secret: %w (or write `secret` in the global option intents)", err)
 		}
 		secrets = [][]byte{own}
 	}

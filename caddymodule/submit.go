@@ -25,7 +25,7 @@ type starting struct {
 // submit starts a job. A store that is not there costs the client nothing but the
 // intent, unless it is the intent that was asked for.
 func (h *Handler) submit(w http.ResponseWriter, r *http.Request, job *engine.Job, params map[string]string) error {
-	s := starting{Handler: h, parts: h.app.installation.await(r.Context()), r: r, job: job, params: params}
+	s := starting{Handler: h, parts: h.app.await(r.Context()), r: r, job: job, params: params}
 	switch {
 	case s.parts == nil && (job.Respond == engine.RespondIntent || s.wantsStream()):
 		observe.Unavailable().ServeHTTP(w, r)
@@ -140,7 +140,7 @@ const maxKey = 255
 func (s starting) key() (string, *observe.Problem) {
 	key := s.r.Header.Get("Idempotency-Key")
 	switch {
-	case key == "" || s.app.keys == nil:
+	case key == "":
 		return "", nil
 	case len(key) > maxKey || strings.ContainsFunc(key, func(c rune) bool { return c < ' ' || c == 0x7f }):
 		return "", observe.BadRequest("Idempotency-Key must be at most 255 characters, without control characters")

@@ -1,0 +1,69 @@
+package caddymodule
+
+import (
+	"net/http"
+	"net/url"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-intents/caddy-intents/observe"
+)
+
+// giver gives observers what the backend has, in answer to their own requests.
+type giver struct{ *Handler }
+
+// Give implements observe.Backend. It changes the request's URL in place, as Caddy's
+// rewrites do: placeholders in the backend block are about this very URL.
+func (g giver) Give(w http.ResponseWriter, r *http.Request, target string) {
+	u, err := url.ParseRequestURI(target)
+	if err != nil {
+		observe.NotFound().ServeHTTP(w, r)
+		return
+	}
+	r.URL.Path, r.URL.RawPath, r.URL.RawQuery = u.Path, u.RawPath, u.RawQuery
+	r.RequestURI = target
+	r.Header.Del("Referer") // it can be a URL of ours, with a token
+	given := &givenAnswer{
+		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
+		finish:                func(h http.Header) { g.asOurs(h, r) },
+	}
+	if err := g.toBackend(given, r); err != nil && !given.begun {
+		(&observe.Problem{Status: http.StatusBadGateway, Code: "backend", Message: "the backend did not answer"}).ServeHTTP(w, r)
+	}
+}
+
+// asOurs makes the head of the backend's answer that of one under our path: who may
+// see it is decided there for each request, so that no cache may keep it, and which
+// pages may is ours to say if it was configured.
+func (g giver) asOurs(h http.Header, r *http.Request) {
+	h.Set("Cache-Control", "no-store")
+	if len(g.CORS) == 0 {
+		return
+	}
+	for _, name := range []string{"Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Expose-Headers"} {
+		h.Del(name)
+	}
+	observe.CORS(g.CORS).Head(h, r)
+}
+
+// A givenAnswer finishes the head of an answer before it is sent.
+type givenAnswer struct {
+	*caddyhttp.ResponseWriterWrapper
+	finish func(http.Header)
+	begun  bool
+}
+
+func (a *givenAnswer) WriteHeader(code int) {
+	if code >= 200 && !a.begun {
+		a.begun = true
+		a.finish(a.Header())
+	}
+	a.ResponseWriterWrapper.WriteHeader(code)
+}
+
+func (a *givenAnswer) Write(p []byte) (int, error) {
+	if !a.begun {
+		a.WriteHeader(http.StatusOK)
+	}
+	return a.ResponseWriterWrapper.Write(p)
+}
