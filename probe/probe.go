@@ -146,6 +146,8 @@ func (r *run) noJob(step *Step, answer adapter.Answer, err error) {
 		r.report.warn("The submit was redirected with %d, which is not followed: submit to where it points.", answer.Code)
 	case answer.Code >= 400:
 		r.report.warn("The submit failed with %d: --data may not be what the API wants.", answer.Code)
+	case ok && strings.Contains(none.Why, "status URL"):
+		r.report.warn("Where to ask for the job is not known: say it by --status, for example --status '/jobs/{job_id}'.")
 	case ok && len(none.Keys) > 0:
 		r.report.warn("No job was found in the answer. Its fields are: %s. Name the one with the id by --job-id, for example --job-id body.%s.", strings.Join(none.Keys, ", "), none.Keys[0])
 	default:

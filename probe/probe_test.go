@@ -139,3 +139,9 @@ func TestNoControlCharacterOfABackendReachesTheTerminal(t *testing.T) {
 		submitted+polled(200, `{"status":"run\u001b[2Jning","message":"a\u0007b"}`)+polled(200, "\x1b[2J\x00"))
 	require.NotRegexp(t, "[\x00-\x09\x0b-\x1f\x7f]", report.Text())
 }
+
+func TestAMissingStatusURLIsAskedFor(t *testing.T) {
+	report := replay(t, adapter.Spec{}, submitted)
+	require.Contains(t, strings.Join(report.Warnings, "\n"), "say it by --status")
+	require.NotContains(t, strings.Join(report.Warnings, "\n"), "--job-id")
+}
