@@ -27,6 +27,10 @@ help: ## list the targets
 
 test: ## the whole suite, with real processes; brings what it needs
 	tools/need gcc gcc libc6-dev
+	tools/need python3 python3
+	tools/need node nodejs
+	tools/need java default-jre-headless
+	tools/need mcs mono-mcs
 	go test -race $(CORE)
 	go test -timeout 20m $(E2E) $(LINKED)
 

@@ -29,7 +29,7 @@ internal/keyring < caddymodule
 
 adapter, observe, engine, offload, probe, store/boltstore, store/memstore < caddymodule
 caddymodule     < .
-.               < cmd/caddy, examples/quickstart, examples/backends, bench
+.               < cmd/caddy, examples/quickstart, examples/backends, examples/clients, bench
 
 internal/sse, internal/legacytest, internal/caddytest, store/memstore, store/storetest < tests
 internal/legacytest < bench
@@ -46,7 +46,7 @@ golang.org/x/crypto             < internal/keyring
 golang.org/x/time               < engine
 github.com/stretchr/testify     < tests, store/storetest, internal/caddytest
 golang.org/x/tools              < tests
-github.com/caddyserver/caddy/v2 < caddymodule, ., cmd/caddy, examples/quickstart, examples/backends, bench
+github.com/caddyserver/caddy/v2 < caddymodule, ., cmd/caddy, examples/quickstart, examples/backends, examples/clients, bench
 *                               < caddymodule, cmd/caddy, examples/quickstart, bench
 `
 
