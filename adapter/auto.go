@@ -104,6 +104,16 @@ func (r *stateReader) autoState(v *view) verdict {
 	return said
 }
 
+// hasState tells whether an answer has a place for the state, were it empty: then its
+// code is not where the state is.
+func hasState(v *view) bool {
+	o, ok := top(v)
+	return ok && slices.ContainsFunc(o.named(stateNames), func(key string) bool {
+		text, ok := o.fields[key].(string)
+		return o.fields[key] == nil || ok && strings.TrimSpace(text) == ""
+	})
+}
+
 // settledOr is first if that is settled.
 func settledOr(first, second verdict) verdict {
 	if first.settled {

@@ -166,7 +166,7 @@ func (j *Job) BatchSize() int {
 // scheme. It answers false for a job that has to be asked for alone.
 func (j *Job) BatchKey(in *intent.Intent) (key string, ok bool) {
 	b := j.batch
-	if b == nil || j.stageOf(in).second || !b.target.takes(in.JobID) || b.body != nil && !b.body.takes(in.JobID) {
+	if b == nil || j.then != nil && j.stageOf(in).second || !b.target.takes(in.JobID) || b.body != nil && !b.body.takes(in.JobID) {
 		return "", false
 	}
 	for _, name := range b.params {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"sync"
 	"time"
 
@@ -11,6 +12,8 @@ import (
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/ext"
 	"cel.dev/cel-go/interpreter"
 )
 
@@ -50,6 +53,7 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 		cel.Variable(varParams, text),
 		cel.Variable(varRequest, cel.DynType),
 		cel.OptionalTypes(),
+		ext.Regex(),
 		cel.CustomTypeAdapter(exactNumbers{types.DefaultTypeAdapter}),
 		cel.ASTValidators(cel.ValidateRegexLiterals(), cel.ValidateTimestampLiterals(), cel.ValidateDurationLiterals()),
 	)
@@ -76,6 +80,9 @@ func compileExpr(field, src string) (*expr, error) {
 		return nil, specErr(field, "%q: %w", src, err)
 	}
 	root := checked.NativeRep().Expr()
+	if err := checkCalls(root); err != nil {
+		return nil, specErr(field, "%q: %w", src, err)
+	}
 	return &expr{field: field, src: src, path: pathOf(root), prog: prog, reads: namesIn(root), gives: checked.OutputType()}, nil
 }
 
@@ -234,6 +241,37 @@ func plain(v any) any {
 		object[k] = s
 	}
 	return object
+}
+
+// checkCalls refuses calls that cannot work, or that an answer could make enormous:
+// the length of what regex.replace gives is a product of two texts of the backend.
+func checkCalls(root ast.Expr) (err error) {
+	ast.PostOrderVisit(root, ast.NewExprVisitor(func(e ast.Expr) {
+		if e.Kind() != ast.CallKind || err != nil {
+			return
+		}
+		switch call := e.AsCall(); call.FunctionName() {
+		case "regex.replace":
+			err = errors.New("regex.replace is not offered: write regex.extract")
+		case "regex.extract", "regex.extractAll":
+			if pattern := call.Args()[1]; pattern.Kind() == ast.LiteralKind {
+				err = checkPattern(pattern.AsLiteral())
+			}
+		}
+	}))
+	return err
+}
+
+func checkPattern(literal ref.Val) error {
+	text, _ := literal.Value().(string)
+	pattern, err := regexp.Compile(text)
+	if err != nil {
+		return err
+	}
+	if pattern.NumSubexp() > 1 {
+		return errors.New("the pattern has more than one group: write (?:...) for those that are not wanted")
+	}
+	return nil
 }
 
 // namesIn finds the names that an expression uses.

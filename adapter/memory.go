@@ -10,7 +10,7 @@ import (
 // kept as Intent.Memory: a small JSON text with a version, so that a release reads
 // what an earlier one has stored.
 type memory struct {
-	Version int    `json:"v"`
+	Version int    `json:"v,omitempty"`
 	Done    bool   `json:"done,omitempty"` // a 200 that tells no state means that the job is done
 	Ran     bool   `json:"ran,omitempty"`  // the job was seen in a state that is past waiting
 	Next    string `json:"next,omitempty"` // where to poll, if an answer said so
@@ -23,7 +23,7 @@ type memory struct {
 type begun struct {
 	URL    string            `json:"url"`
 	Params map[string]string `json:"params,omitempty"`
-	Memory memory            `json:"memory"`
+	Memory memory            `json:"memory,omitzero"`
 }
 
 const memoryVersion = 1

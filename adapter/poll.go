@@ -132,7 +132,7 @@ func (j *Job) pollVerdict(in *intent.Intent, v *view, m *memory, p *PollReading)
 	switch {
 	case err != nil || said.settled:
 		if said.outcome != 0 {
-			p.Outcome, p.Reason = said.outcome, "a rule says "+said.outcome.String()
+			p.Outcome, p.Reason = said.outcome, "a rule says "+said.rule
 		}
 		return said, err
 	case v.Code == http.StatusNotModified: // also without an ETag: slurmrestd
@@ -140,7 +140,7 @@ func (j *Job) pollVerdict(in *intent.Intent, v *view, m *memory, p *PollReading)
 	}
 	p.Outcome, p.Reason = byCode(v.Code)
 	if p.Outcome != 0 {
-		return j.redirected(v, p), nil
+		return j.redirected(in, v, p), nil
 	}
 	if p.Reason = j.bodyProblem(v, *m); p.Reason != "" {
 		p.Outcome = Unreadable
@@ -233,9 +233,13 @@ func byCode(code int) (o Outcome, reason string) {
 
 // redirected takes a 303 for what it is where nothing else was written: the job is
 // done, and its result is over there.
-func (j *Job) redirected(v *view, p *PollReading) verdict {
-	if !j.state.auto || v.Code != http.StatusSeeOther || v.Header.Get("Location") == "" {
+func (j *Job) redirected(in *intent.Intent, v *view, p *PollReading) verdict {
+	location := v.Header.Get("Location")
+	if !j.state.auto || v.Code != http.StatusSeeOther || location == "" {
 		return verdict{}
+	}
+	if back, err := j.hosts.accept(location, originOf(in)); err == nil && back == in.StatusURL {
+		return verdict{} // to where it came from: that is no result
 	}
 	p.Outcome, p.Reason = 0, ""
 	return verdict{status: intent.Completed, settled: true}
@@ -275,7 +279,7 @@ func codeTells(code int, m memory) bool {
 // wordless decides by the code where auto found no word.
 func wordless(v *view, m memory) verdict {
 	null := v.decode() == jsonBody && v.body == nil
-	if v.Code == http.StatusAccepted || !codeTells(v.Code, m) || null {
+	if v.Code == http.StatusAccepted || !codeTells(v.Code, m) || null || hasState(v) {
 		return verdict{status: intent.InProgress}
 	}
 	if done, _ := autoProgress(v); done != nil && *done < 100 {

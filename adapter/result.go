@@ -31,7 +31,10 @@ func (c *compiler) result() error {
 			forms++
 		}
 	}
-	if forms != 1 || s.Expr != "" && (s.Fetch != nil || s.FailedWhen != "") {
+	if s.Expr != "" && s.FailedWhen != "" {
+		return specErr("result", "failed when is about what is fetched, and nothing is: write result fetch")
+	}
+	if forms != 1 || s.Expr != "" && s.Fetch != nil {
 		return specErr("result", "has %d forms: write one of result <expression>, result fetch GET <path>, result fetch <expression>", forms)
 	}
 	r := &c.job.result

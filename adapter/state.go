@@ -19,6 +19,7 @@ type stateReader struct {
 
 // A rule gives a status, or an outcome for an answer that tells none.
 type rule struct {
+	says    string
 	status  intent.Status
 	outcome Outcome
 	when    *expr
@@ -32,6 +33,7 @@ type verdict struct {
 	settled bool    // something in the answer said so
 	ruled   bool    // a rule said so
 	outcome Outcome // of a rule: the answer tells no state
+	rule    string  // what the rule says, if that
 }
 
 func (c *compiler) state() error {
@@ -87,7 +89,7 @@ func (c *compiler) rule(field string, written Rule) (rule, error) {
 		return rule{}, err
 	}
 	c.job.readsBody = c.job.readsBody || when.uses(varBody)
-	return rule{status: status, outcome: outcome, when: when}, c.note(field, when)
+	return rule{says: written.Status, status: status, outcome: outcome, when: when}, c.note(field, when)
 }
 
 func (c *compiler) words(written map[string][]string) error {
@@ -142,7 +144,7 @@ func (r *stateReader) firstRule(v *view) (verdict, error) {
 			return verdict{}, err
 		}
 		if holds {
-			return verdict{status: rule.status, outcome: rule.outcome, settled: true, ruled: true}, nil
+			return verdict{status: rule.status, outcome: rule.outcome, rule: rule.says, settled: true, ruled: true}, nil
 		}
 	}
 	return verdict{}, nil
