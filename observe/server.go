@@ -92,6 +92,7 @@ type route struct {
 var routes = []route{
 	{http.MethodGet, "", (*Server).serveList},
 	{http.MethodGet, "events/stream", (*Server).openTogether},
+	{http.MethodGet, "observe.js", (*Server).serveScript},
 	{http.MethodGet, "{id}", (*Server).serveIntent},
 	{http.MethodDelete, "{id}", (*Server).serveCancel},
 	{http.MethodPost, "{id}/resolve", (*Server).serveResolve},

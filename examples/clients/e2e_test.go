@@ -5,6 +5,8 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -32,8 +34,39 @@ func TestMain(m *testing.M) {
 	caddytest.Main(m, caddycmd.Main)
 }
 
+// page does with the script that we serve what the other clients do.
+const page = `import { observe } from "./observe.mjs"
+let [url, body, cancel] = process.argv.slice(2)
+const answer = await fetch(url, { method: "POST", body })
+const stream = new URL((await answer.json()).observe_url, url)
+const last = await observe(stream, {
+	headers: { "X-Page": "yes" },
+	onEvent({ seq, status }) {
+		console.log(seq, status)
+		if (cancel && status === "IN_PROGRESS") fetch(stream.href.split("/events/stream")[0], { method: "DELETE" })
+	},
+})
+process.exitCode = last.status === "COMPLETED" ? 0 : 1
+`
+
+// writePage writes the page and the script that it needs, as served.
+func (f front) writePage(t *testing.T) (file string) {
+	t.Helper()
+	resp, err := http.Get(strings.Replace(f.submit, "/reports/generate", "/v1/intents/observe.js", 1))
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	script, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "observe.mjs"), script, 0o600))
+	file = filepath.Join(dir, "page.mjs")
+	require.NoError(t, os.WriteFile(file, []byte(page), 0o600))
+	return file
+}
+
 // commands are how each client is started, by the name of its file.
-func commands(t *testing.T) map[string][]string {
+func (f front) commands(t *testing.T) map[string][]string {
 	t.Helper()
 	exe := filepath.Join(t.TempDir(), "Client.exe")
 	out, err := exec.CommandContext(t.Context(), "mcs", "-out:"+exe, "Client.cs").CombinedOutput()
@@ -44,6 +77,7 @@ func commands(t *testing.T) map[string][]string {
 		"client.mjs":  {"node", "client.mjs"},
 		"Client.java": {"java", "Client.java"},
 		"Client.cs":   {"mono", exe},
+		"observe.js":  {"node", f.writePage(t)},
 	}
 }
 
@@ -130,7 +164,7 @@ func (c *client) exits(code int) {
 func TestEveryClientFollowsItsIntentThroughAKill(t *testing.T) {
 	f := newFront(t)
 	running := make(map[string]*client)
-	for file, command := range commands(t) {
+	for file, command := range f.commands(t) {
 		running[file] = f.run(t, command, fmt.Sprintf(`{"client":%q}`, file))
 	}
 	for _, c := range running {
@@ -167,7 +201,7 @@ func TestEveryClientFollowsItsIntentThroughAKill(t *testing.T) {
 func TestEveryClientCancels(t *testing.T) {
 	f := newFront(t)
 	running := make(map[string]*client)
-	for file, command := range commands(t) {
+	for file, command := range f.commands(t) {
 		running[file] = f.run(t, command, fmt.Sprintf(`{"client":%q}`, file), "cancel")
 	}
 	for _, c := range running {
