@@ -31,6 +31,7 @@ type tester struct {
 	store  *faultyStore
 	hub    *Hub
 	server *Server
+	viewer Viewer // who requests are from
 
 	mu    sync.Mutex
 	ended []End
@@ -216,8 +217,13 @@ func (tt *tester) get(target string, header ...string) *httptest.ResponseRecorde
 
 func (tt *tester) asks(method, target string, header ...string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
-	tt.server.ServeHTTP(w, request(method, target, header))
+	tt.server.ServeHTTP(w, tt.from(request(method, target, header)))
 	return w
+}
+
+// from is the request as it comes from who the tester is.
+func (tt *tester) from(r *http.Request) *http.Request {
+	return r.WithContext(WithViewer(r.Context(), tt.viewer))
 }
 
 func request(method, target string, header []string) *http.Request {
@@ -245,7 +251,7 @@ type observer struct {
 func (tt *tester) observes(target string, header ...string) *observer {
 	ctx, leave := context.WithCancel(context.Background())
 	o := &observer{t: tt.t, conn: newConn(), leave: leave, done: make(chan struct{})}
-	r := request(http.MethodGet, target, header).WithContext(ctx)
+	r := tt.from(request(http.MethodGet, target, header).WithContext(ctx))
 	server := tt.server
 	go o.serve(server, o.conn, r)
 	synctest.Wait()
