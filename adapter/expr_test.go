@@ -118,6 +118,29 @@ func TestAnExpressionThatCostsTooMuchIsCutNotAbsent(t *testing.T) {
 	}
 }
 
+// What real APIs put into lists is far below what an expression may cost.
+func TestAListOfAThousandIsSearchedWithinTheCost(t *testing.T) {
+	var list strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&list, `{"type":"T%d","status":"True","flags":["A","B"],"code":%d},`, i, i)
+	}
+	body := `{"l":[` + list.String() + `{"type":"Complete","status":"True","flags":["LAST"],"code":7}],"m":{"x":{"ok":true}}}`
+	for src, want := range map[string]any{
+		"body.l.exists(c, c.type == 'Complete' && c.status == 'True')": true,
+		"body.l.filter(c, 'LAST' in c.flags)[0].type":                  "Complete",
+		"body.l.map(c, c.code).exists(n, n >= 400 && n < 500)":         true,
+		"body.l.exists_one(c, c.type == 'Complete')":                   true,
+		"body.m.exists(k, body.m[k].ok)":                               true,
+		"regex.extract(text, '\"type\":\"(Complete)\"')":               "Complete",
+	} {
+		e, err := compileExpr("test", src)
+		require.NoError(t, err, src)
+		got, err := e.eval(viewOf(body))
+		require.NoError(t, err, src)
+		require.Equal(t, want, got, src)
+	}
+}
+
 func TestAPollWhoseRuleCostsTooMuchIsUnreadable(t *testing.T) {
 	job := mustCompile(t, Spec{
 		Submit: Route{Path: "/jobs"}, Status: &Endpoint{Target: "/jobs/{job_id}"},

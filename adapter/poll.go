@@ -172,7 +172,7 @@ func (s *stage) proceed(v *view, said *verdict, m *memory, p *PollReading) error
 		p.Outcome, p.Reason = Missing, "the state fell back to "+unknownWord(said.word)
 		return nil
 	}
-	if s.job.then != nil && (running || said.status == intent.Completed && !said.ruled) {
+	if s.job.then != nil && (running || said.status == intent.Completed && said.rule == "") {
 		hop, err := s.job.then.begin(*s, v, p)
 		if err != nil {
 			return err

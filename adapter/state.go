@@ -31,9 +31,8 @@ type verdict struct {
 	unknown string  // the word, if nobody knows it; status is IN_PROGRESS then
 	word    string  // the word that said so, if it was a word
 	settled bool    // something in the answer said so
-	ruled   bool    // a rule said so
 	outcome Outcome // of a rule: the answer tells no state
-	rule    string  // what the rule says, if that
+	rule    string  // what the rule says, if it was one
 }
 
 func (c *compiler) state() error {
@@ -144,7 +143,7 @@ func (r *stateReader) firstRule(v *view) (verdict, error) {
 			return verdict{}, err
 		}
 		if holds {
-			return verdict{status: rule.status, outcome: rule.outcome, rule: rule.says, settled: true, ruled: true}, nil
+			return verdict{status: rule.status, outcome: rule.outcome, rule: rule.says, settled: true}, nil
 		}
 	}
 	return verdict{}, nil

@@ -69,6 +69,7 @@ func (e *Engine) NoteCancel(ctx context.Context, scope, statusURL string) {
 		e.forget(h)
 		return
 	}
+	h.canceled = s.again > 0 // the next poll stores it then
 	e.pollSoon(h)
 }
 

@@ -99,6 +99,9 @@ func (x *exchange) composeAtOnce(in *intent.Intent, cut bool) reply {
 		x.submission.Present(&rendered, in)
 		return reply{code: rendered.code, header: h, body: rendered.body, whole: true}
 	case x.submission.Job.Respond == RespondMerge && !cut && mayChange(h):
+		if in.Status.Terminal() {
+			break // the answer is the result itself
+		}
 		merged, ok := merge(x.held, in.ID.String(), x.observeURL(in.ID, base))
 		if !ok {
 			break
