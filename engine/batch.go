@@ -2,7 +2,9 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/adapter"
@@ -131,7 +133,7 @@ func (e *Engine) gather(h *held, job *Job, now moment) []*held {
 			all = append(all, m)
 		}
 	}
-	c.strike(now, len(all), job.Pace.Interval)
+	c.strike(now, all, job.Pace.Interval)
 	return all
 }
 
@@ -141,12 +143,12 @@ func (e *Engine) speaks(h *held, now moment) bool {
 	return h.watched > now && e.answers.wanted(h.lease.ID) != nil
 }
 
-// strike notes a request about n. The beat is that of the largest one, for as long
-// as it goes on.
-func (c *crowd) strike(now moment, n int, interval time.Duration) {
-	since := now.sub(c.beat)
-	if n > c.mass || since >= interval && since <= interval+interval/tolerance || since > 2*interval {
-		c.beat, c.mass = now, n
+// strike notes a request. The beat is that of the largest one, for as long as those
+// go on that it was about.
+func (c *crowd) strike(now moment, all []*held, interval time.Duration) {
+	goesOn := slices.ContainsFunc(all, func(h *held) bool { return h.polled == c.beat })
+	if goesOn || len(all) > c.mass || now.sub(c.beat) > 2*interval {
+		c.beat, c.mass = now, len(all)
 	}
 }
 
@@ -179,8 +181,8 @@ func (e *Engine) lesson(n JobName) *lesson {
 
 // pollTogether asks about all of them in one request and plans what follows. Its
 // goroutine is joined by Stop.
-func (e *Engine) pollTogether(l *lane, all []*held) {
-	steps, b := e.pollTogetherOnce(e.ctx, all)
+func (e *Engine) pollTogether(l *lane, all []*held, started moment) {
+	steps, b := e.pollTogetherOnce(e.ctx, all, started)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.leave(l)
@@ -206,8 +208,11 @@ type party struct {
 }
 
 // pollTogetherOnce asks about all of them once and stores what was said.
-func (e *Engine) pollTogetherOnce(ctx context.Context, all []*held) ([]step, *batch) {
+func (e *Engine) pollTogetherOnce(ctx context.Context, all []*held, started moment) ([]step, *batch) {
 	steps := make([]step, len(all))
+	for i := range steps {
+		steps[i].started = started
+	}
 	b := &batch{job: e.settings.Load().Jobs[*all[0].name]}
 	e.assemble(ctx, b, all, steps)
 	if len(b.parties) == 0 || ctx.Err() != nil {
@@ -217,35 +222,48 @@ func (e *Engine) pollTogetherOnce(ctx context.Context, all []*held) ([]step, *ba
 	if ctx.Err() != nil {
 		return steps, b // the process ends; nothing that was read half may count
 	}
-	var stored sync.WaitGroup // together, so that the store can write them together
-	for i, p := range b.parties {
-		q := said{err: err}
-		if err == nil {
-			r := b.reading.Readings[i]
-			// Who has to be asked for more goes on alone, on a place of its own.
-			if r == nil || r.Fetch != nil {
-				p.step.anew = alone
-				continue
+	var next atomic.Int64
+	var stored sync.WaitGroup
+	for range min(writers, len(b.parties)) {
+		stored.Go(func() {
+			for i := next.Add(1) - 1; int(i) < len(b.parties); i = next.Add(1) - 1 {
+				e.acceptShare(ctx, b, int(i), err)
 			}
-			q.reading = *r
-		}
-		stored.Go(func() { *p.step = e.accept(ctx, p.h, *p.step, p.in, q) })
+		})
 	}
 	stored.Wait()
 	return steps, b
 }
 
+// writers is how many changes of one batch are stored at the same time: the store
+// writes together what comes together.
+const writers = 16
+
+// acceptShare stores what the batch, or the error instead of an answer, says about
+// one party. Who has to be asked for more goes on alone, on a place of its own.
+func (e *Engine) acceptShare(ctx context.Context, b *batch, i int, err error) {
+	p, q := b.parties[i], said{err: err}
+	if err == nil {
+		r := b.reading.Readings[i]
+		if r == nil || r.Fetch != nil {
+			p.step.anew = alone
+			return
+		}
+		q.reading = *r
+	}
+	*p.step = e.accept(ctx, p.h, *p.step, p.in, q)
+}
+
 // assemble reads the intents and sorts out who cannot be asked together with the
 // first: the config may have changed since they came together.
 func (e *Engine) assemble(ctx context.Context, b *batch, all []*held, steps []step) {
-	now := e.now()
+	if b.job == nil {
+		return
+	}
 	var common crowdName
 	for i, h := range all {
 		s := &steps[i]
-		*s = step{started: now, job: b.job}
-		if b.job == nil {
-			continue
-		}
+		s.job = b.job
 		in, err := e.store.Get(ctx, h.lease.ID)
 		if err != nil {
 			*s = e.storeFailed(h, *s, err)

@@ -112,14 +112,14 @@ func (e *Engine) run(l *lane, h *held) {
 	e.start(h)
 	l.running++
 	if all := e.gather(h, job, now); len(all) > 1 {
-		e.running.Go(func() { e.pollTogether(l, all) })
+		e.running.Go(func() { e.pollTogether(l, all, now) })
 		return
 	}
 	if e.mayWait(l, h, job, now) {
 		h.manner = waits
 		l.long++
 	}
-	e.running.Go(func() { e.poll(l, h) })
+	e.running.Go(func() { e.poll(l, h, now) })
 }
 
 // start takes h out of all that it waits in. The caller holds e.mu.

@@ -29,8 +29,8 @@ type step struct {
 
 // poll asks the backend about h and plans what follows. Its goroutine is joined
 // by Stop.
-func (e *Engine) poll(l *lane, h *held) {
-	s := e.pollOnce(e.ctx, h)
+func (e *Engine) poll(l *lane, h *held, started moment) {
+	s := e.pollOnce(e.ctx, h, started)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if h.manner == waits {
@@ -126,8 +126,8 @@ func (e *Engine) due(h *held, s step, now moment) moment {
 }
 
 // pollOnce asks the backend once and stores what it says.
-func (e *Engine) pollOnce(ctx context.Context, h *held) step {
-	s := step{started: e.now(), job: e.settings.Load().Jobs[*h.name]}
+func (e *Engine) pollOnce(ctx context.Context, h *held, started moment) step {
+	s := step{started: started, job: e.settings.Load().Jobs[*h.name]}
 	if s.job == nil {
 		return s
 	}
