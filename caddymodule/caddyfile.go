@@ -148,6 +148,8 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 //	    heartbeat  <duration>
 //	    owner      <placeholder>
 //	    cors       <origins...>
+//	    offload    on|off|<duration>
+//	    adopt      on|off
 //	    allow_host <hosts...>
 //	    limits {
 //	        in_flight <polls>
@@ -184,7 +186,7 @@ func parseHandler(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, err
 		"allow_host": p.parseAllowHost,
 		"limits":     p.parseLimits,
 		"job":        p.parseJob,
-	}).parse(d, "intents", "job", "allow_host")
+	}.with(h.OwnURLs.words())).parse(d, "intents", "job", "allow_host")
 	if err != nil {
 		return nil, err
 	}
@@ -267,7 +269,7 @@ func (p *handlerParser) parseJob(d *caddyfile.Dispenser) error {
 func (p *handlerParser) check() error {
 	read := p.handler
 	h := &Handler{Name: read.Name, BackendRaw: read.BackendRaw, Path: read.Path, Heartbeat: read.Heartbeat,
-		AllowHost: read.AllowHost, Owner: read.Owner, CORS: read.CORS, Jobs: read.Jobs}
+		AllowHost: read.AllowHost, OwnURLs: read.OwnURLs, Owner: read.Owner, CORS: read.CORS, Jobs: read.Jobs}
 	if read.Limits != nil {
 		h.Limits = new(*read.Limits)
 	}

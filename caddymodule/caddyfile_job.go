@@ -86,6 +86,8 @@ func newJobParser(at caddyfile.Token) *jobParser {
 //	    copy_headers <names...>
 //	    deadline   <duration> [cancel]
 //	    respond    merge|untouched|intent
+//	    offload    on|off|<duration>
+//	    adopt      on|off
 //	}
 //
 // An expression is one argument: with spaces in it, it stands in backticks.
@@ -117,7 +119,7 @@ func (p *jobParser) parse(d *caddyfile.Dispenser) error {
 		"copy_headers": listTo(&p.job.CopyHeaders, "names of headers, for example Authorization Cookie"),
 		"deadline":     p.parseDeadline,
 		"respond":      textTo(&p.job.Respond),
-	}).parse(d, "job "+p.job.Name, "param")
+	}.with(p.job.OwnURLs.words())).parse(d, "job "+p.job.Name, "param")
 }
 
 // first parses a word that has to stand before the others: what follows it is read
@@ -363,7 +365,7 @@ func resultTo(to **adapter.Result) func(*caddyfile.Dispenser) error {
 		args := d.RemainingArgs()
 		if len(args) == 1 {
 			*to = &adapter.Result{Expr: args[0]}
-			return nil
+			return block{"failed": conditionTo(&(*to).FailedWhen)}.parse(d, "result")
 		}
 		if len(args) < 2 || args[0] != "fetch" || len(args) > 3 {
 			return d.Err("result: write `result <expression>` or `result fetch [<method>] <path or expression>`; an expression with spaces stands in backticks")

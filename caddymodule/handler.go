@@ -24,6 +24,7 @@ import (
 	"github.com/caddy-intents/caddy-intents/engine"
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/observe"
+	"github.com/caddy-intents/caddy-intents/offload"
 )
 
 func init() {
@@ -63,6 +64,8 @@ type Handler struct {
 	// request goes through the backend. Default: none.
 	AllowHost []string `json:"allow_host,omitempty"`
 
+	OwnURLs
+
 	// How much of the backend and of this server may be used.
 	Limits *Limits `json:"limits,omitempty"`
 
@@ -76,6 +79,7 @@ type Handler struct {
 
 	ownerless sync.Once                      // warned of submits without an owner
 	server    atomic.Pointer[observe.Server] // made when the store is open
+	ownURLs   atomic.Pointer[offload.Server] // likewise
 }
 
 // Limits bound what is used.
@@ -155,7 +159,7 @@ func (h *Handler) check() error {
 	case len(h.Jobs) == 0:
 		return errors.New("jobs: missing; write at least one `job <name> { submit ...; status ... }`")
 	}
-	return nil
+	return h.OwnURLs.check()
 }
 
 // isOrigin reports whether o is what a browser sends as Origin.
@@ -261,7 +265,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 			return h.submit(w, r, job, params)
 		}
 	}
-	return h.passOn(h.watchCancel(w, r), r, next)
+	return h.serveOwnURL(w, r, next)
 }
 
 func (h *Handler) isObserve(path string) bool {

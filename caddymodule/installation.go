@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddy-intents/caddy-intents/engine"
 	"github.com/caddy-intents/caddy-intents/observe"
+	"github.com/caddy-intents/caddy-intents/offload"
 	"github.com/caddy-intents/caddy-intents/store"
 )
 
@@ -37,9 +38,10 @@ type installation struct {
 
 // parts is an installation that is open.
 type parts struct {
-	store  store.Store
-	engine *engine.Engine
-	hub    *observe.Hub
+	store      store.Store
+	engine     *engine.Engine
+	hub        *observe.Hub
+	admissions *offload.Admissions
 }
 
 // serving is one config's settings, applied or waiting for the store to open.
@@ -121,7 +123,8 @@ func (i *installation) retry(ctx context.Context, s StoreOpener, log *slog.Logge
 
 // opened puts a store to work. The caller holds i.mu.
 func (i *installation) opened(s store.Store, log *slog.Logger) {
-	p := &parts{store: s, engine: engine.New(s), hub: observe.NewHub(s, log)}
+	p := &parts{store: s, engine: engine.New(s), hub: observe.NewHub(s, log), admissions: offload.NewAdmissions()}
+	p.engine.OnAnswer(p.hub.Ring)
 	for _, sv := range i.serving {
 		sv.retire = p.engine.Use(sv.generation)
 	}

@@ -58,6 +58,8 @@ type Job struct {
 	// `intent`: 202 with the intent. All have the headers Intent-Id and Link.
 	// Default: `merge`.
 	Respond string `json:"respond,omitempty"`
+
+	OwnURLs
 }
 
 // Poll says how often a job's status is asked for.
@@ -116,6 +118,9 @@ func (j *Job) compile(o adapter.Options) (*engine.Job, error) {
 	}
 	pace, err := j.Poll.pace()
 	if err != nil {
+		return nil, err
+	}
+	if err := j.OwnURLs.check(); err != nil {
 		return nil, err
 	}
 	respond := engine.Respond(cmp.Or(j.Respond, string(engine.RespondMerge)))

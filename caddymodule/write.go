@@ -95,6 +95,8 @@ func (w *writer) job(j *Job) {
 		w.line("deadline", duration(j.Deadline), cancel)
 	}
 	w.set("respond", j.Respond)
+	w.set("offload", j.Offload)
+	w.set("adopt", j.Adopt)
 }
 
 // when writes a condition, if there is one.

@@ -44,6 +44,9 @@ type answerEntry struct {
 	shared chan struct{}   // closed when the next step is over; nil if nobody waits for that
 }
 
+// voids reports whether what was asked at a moment says nothing any more.
+func (a *answerEntry) voids(asked moment) bool { return a.voided > 0 && asked <= a.voided }
+
 // want returns the entry of an intent, a new one if there is none: from now on the
 // answers of its polls are kept.
 func (a *answers) want(id intent.ID) *answerEntry {
@@ -107,7 +110,7 @@ type Standing struct {
 	Copied bool            // the answer was given to the submitter's credentials: it is for nobody else
 	Asked  time.Time       // when that poll began
 	Since  time.Time       // an answer to what was asked before this is out of date
-	Voided time.Time       // and to what was asked before this, worthless
+	Voided time.Time       // and to what was asked until then, worthless; zero for none
 	Pace   time.Duration   // between polls, while somebody watches
 }
 
@@ -139,7 +142,10 @@ func (e *Engine) Look(id intent.ID) Standing {
 func (e *Engine) standing(id intent.ID) Standing {
 	now := e.now()
 	entry := e.answers.want(id)
-	s := Standing{Answer: entry.answer, Copied: entry.copied, Asked: e.clock(entry.asked), Since: e.clock(entry.voided), Voided: e.clock(entry.voided)}
+	s := Standing{Answer: entry.answer, Copied: entry.copied, Asked: e.clock(entry.asked), Since: e.begun}
+	if entry.voided > 0 {
+		s.Voided = e.clock(entry.voided)
+	}
 	h := e.holds[id]
 	if h == nil {
 		if entry.ended > 0 && now < entry.ended.add(keptAfterEnd) {
@@ -153,7 +159,7 @@ func (e *Engine) standing(id intent.ID) Standing {
 	}
 	s.Pace = job.Pace.Interval
 	if h.polled != never {
-		s.Since = e.clock(max(h.polled, entry.voided))
+		s.Since = e.clock(h.polled)
 	}
 	switch {
 	case h.failures > 0:
@@ -281,7 +287,7 @@ func (e *Engine) Void(id intent.ID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	entry := e.answers.want(id)
-	entry.voided, entry.ended = e.now(), 0
+	entry.voided, entry.ended = max(e.now(), 1), 0
 	e.answers.put(entry, nil, 0)
 }
 
@@ -358,7 +364,7 @@ func (e *Engine) seizeIdle(id intent.ID, asked moment) *held {
 	defer e.mu.Unlock()
 	entry := e.answers.want(id)
 	h := e.holds[id]
-	if h == nil || h.busy || asked < entry.voided || h.polled != never && asked <= h.polled || h.deadline <= e.now() {
+	if h == nil || h.busy || entry.voids(asked) || h.polled != never && asked <= h.polled || h.deadline <= e.now() {
 		return nil
 	}
 	if e.settings.Load().Jobs[*h.name] == nil {
@@ -418,7 +424,7 @@ func (e *Engine) keepLocked(in *intent.Intent, a adapter.Answer, asked moment) {
 	defer e.mu.Unlock()
 	entry := e.answers.wanted(in.ID)
 	switch {
-	case entry == nil, asked < entry.voided:
+	case entry == nil, entry.voids(asked):
 		return
 	case a.Code == http.StatusNotModified:
 		if entry.answer != nil && entry.answer.Header.Get("Etag") == a.Header.Get("Etag") {

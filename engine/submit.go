@@ -28,6 +28,10 @@ type Submission struct {
 	// ObserveURL is the URL of an intent's stream for the client; nil for the plain one.
 	ObserveURL func(id intent.ID) string
 
+	// Made is told the id of the intent that the submit will have if it makes one,
+	// before the client is; nil if nobody wants to know.
+	Made func(id intent.ID)
+
 	// Decorate adds to the head of the backend's answer, if set.
 	Decorate func(h http.Header)
 
@@ -209,8 +213,12 @@ func (x *exchange) reserve() error {
 
 func (x *exchange) newIntent(now time.Time) intent.Intent {
 	s := x.submission
+	id := intent.NewID(now, 0)
+	if s.Made != nil {
+		s.Made(id)
+	}
 	return intent.Intent{
-		ID: intent.NewID(now, 0),
+		ID: id,
 		Origin: intent.Origin{
 			Scope:    s.Job.Scope,
 			Owner:    s.Owner,

@@ -131,8 +131,8 @@ const maxMakers = 100_000
 // Made notes who had an intent made, by a submit or by a stream: the backend's answers
 // to the same credentials are about the same job, even if a job's id is one of many by
 // that name.
-func (a *Admissions) Made(id intent.ID, scope string, r *http.Request, who *Asker) {
-	maker := credentialOf(a.key, scope, "", r, who)
+func (a *Admissions) Made(id intent.ID, scope string, r *http.Request, who Asker) {
+	maker := a.maker(scope, r, &who)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.makers) >= maxMakers {
@@ -146,5 +146,14 @@ func (a *Admissions) made(id intent.ID, scope string, r *http.Request, who *Aske
 	a.mu.Lock()
 	maker, ok := a.makers[id]
 	a.mu.Unlock()
-	return ok && maker == credentialOf(a.key, scope, "", r, who)
+	return ok && maker == a.maker(scope, r, who)
+}
+
+// maker is who sends a request, whether it submits or asks.
+func (a *Admissions) maker(scope string, r *http.Request, who *Asker) credential {
+	same := &http.Request{Header: r.Header.Clone(), Host: r.Host, TLS: r.TLS, RemoteAddr: r.RemoteAddr}
+	for _, name := range []string{"Idempotency-Key", "Prefer", "Origin"} { // of submits; browsers send the last with each
+		same.Header.Del(name)
+	}
+	return credentialOf(a.key, scope, "", same, who)
 }

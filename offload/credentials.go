@@ -14,12 +14,12 @@ import (
 
 // An Asker is what is known of who asks beyond the request itself.
 type Asker struct {
-	Scheme string                  // http or https, as the client sees it
-	Client string                  // the client's address, without port
-	Prefix string                  // stripped from the path before us
-	User   string                  // as whom an authentication before us let it in; "" if there is none
-	Owner  string                  // of intents that it makes; "" if there are no owners
-	Owns   func(owner string) bool // whether an intent of this owner is its own; nil if there are no owners
+	Scheme string   // http or https, as the client sees it
+	Client string   // the client's address, without port
+	Prefix string   // stripped from the path before us
+	User   string   // as whom an authentication before us let it in; "" if there is none
+	Owner  string   // of intents that it makes; "" if it has none
+	Owners []string // of intents that are its own; nil if intents have no owners
 }
 
 // identifiesNobody lists the headers that say nothing about who asks, and whose value
@@ -66,6 +66,9 @@ var nobody = func() map[string]bool {
 func separates(name string) bool {
 	return !nobody[name] && (!strings.HasPrefix(name, secPrefix) || strings.HasPrefix(name, "Sec-Websocket"))
 }
+
+// owns reports whether an intent with this owner is its own.
+func (a *Asker) owns(owner string) bool { return owner != "" && slices.Contains(a.Owners, owner) }
 
 // A credential is what a request for one URL is admitted by: a MAC under a key that
 // never leaves memory, so that nothing can be learnt from one.

@@ -157,7 +157,7 @@ func (q *question) status(w http.ResponseWriter) error {
 		return nil
 	}
 	if standing.State == engine.Late || standing.State == engine.Due {
-		if k := a.answer(&standing, standing.Voided); k != nil && k.fits(q.r, &a.own) && time.Since(k.At) <= job.Stale {
+		if k := a.answer(&standing, time.Time{}); k != nil && k.fits(q.r, &a.own) && time.Since(k.At) <= job.Stale {
 			k.reply(w, q.r, &a.own)
 			return nil
 		}
@@ -172,7 +172,7 @@ func (a *admission) answer(s *engine.Standing, since time.Time) *kept {
 	if s.Answer != nil && (a.mine || !s.Copied) && s.Asked.After(best.asked) {
 		best = &kept{Answer: s.Answer, asked: s.Asked}
 	}
-	if best.asked.Before(since) {
+	if best.asked.Before(since) || !best.asked.After(s.Voided) {
 		return nil
 	}
 	return best
@@ -278,7 +278,7 @@ func (q *question) read(answer adapter.Answer, asked time.Time) (*admission, err
 // mine reports whether an intent is the client's own.
 func (q *question) mine(in *intent.Intent) bool {
 	if in.Owner != "" {
-		return q.who.Owns != nil && q.who.Owns(in.Owner)
+		return q.who.owns(in.Owner)
 	}
 	return q.server.Admissions.made(in.ID, q.server.Scope, q.r, q.who)
 }
@@ -289,7 +289,7 @@ func (q *question) hasWords(a *admission) bool {
 		return true
 	}
 	standing := q.server.Engine.Look(q.id)
-	return a.answer(&standing, standing.Voided) != nil
+	return a.answer(&standing, time.Time{}) != nil
 }
 
 // patience is how long a stream may take to begin, until the first poll is answered.

@@ -84,9 +84,9 @@ func (q *question) streamable(w http.ResponseWriter) (*admission, *hold, error) 
 // owner reports whether the client may be told of the intent itself.
 func (q *question) owner(in *intent.Intent) bool {
 	if in.Owner != "" {
-		return q.who.Owns != nil && q.who.Owns(in.Owner)
+		return q.who.owns(in.Owner)
 	}
-	return q.who.Owns == nil
+	return q.who.Owners == nil
 }
 
 // follow returns the intent to follow, which is stored now if the job has none, and
@@ -113,7 +113,8 @@ func (q *question) follow(a *admission) (in *intent.Intent, proven bool, err err
 func (q *question) adopt(a *admission) (in *intent.Intent, proven bool, err error) {
 	s := q.server
 	job := s.byTemplate(q.target)
-	if job == nil || job.NoAdopt {
+	nobody := q.who.Owners != nil && q.who.Owner == "" // makes no intents, as with a submit
+	if job == nil || job.NoAdopt || nobody {
 		return nil, false, errNotOurs
 	}
 	d, _ := job.matcher.Match(q.target)
@@ -153,7 +154,7 @@ func (q *question) adopt(a *admission) (in *intent.Intent, proven bool, err erro
 		s.Logger.ErrorContext(q.r.Context(), "adopting a job", "job", job.Name, "err", err)
 		return nil, false, err
 	}
-	s.Admissions.Made(made.ID, s.Scope, q.r, q.who)
+	s.Admissions.Made(made.ID, s.Scope, q.r, *q.who)
 	q.id = made.ID
 	adopted := &admission{until: a.until, id: made.ID, job: job.Name, own: a.own, mine: true}
 	s.Admissions.put(q.by, adopted)

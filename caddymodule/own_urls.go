@@ -1,0 +1,116 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-intents/caddy-intents/offload"
+)
+
+// OwnURLs says what is done with requests for the status URLs that the backend itself
+// has. A job's lines win over those of its handler.
+type OwnURLs struct {
+	// Whether those who poll such a URL are answered from the last reading, after the
+	// backend has let them: `on`, `off`, or a duration up to which a reading may be old
+	// that is served while the next poll cannot be made. Default: `on`.
+	Offload string `json:"offload,omitempty"`
+
+	// Whether a job that was not submitted here gets an intent when somebody asks for
+	// the stream of its status URL: `on` or `off`. Default: `on`.
+	Adopt string `json:"adopt,omitempty"`
+}
+
+// over fills in what is not written from the handler's.
+func (o OwnURLs) over(h OwnURLs) OwnURLs {
+	if o.Offload == "" {
+		o.Offload = h.Offload
+	}
+	if o.Adopt == "" {
+		o.Adopt = h.Adopt
+	}
+	return o
+}
+
+func (o OwnURLs) check() error {
+	switch _, err := o.stale(); {
+	case err != nil:
+		return fmt.Errorf("offload: %q is none of on, off, and a positive duration; write for example `offload 30s`", o.Offload)
+	case o.Adopt != "" && o.Adopt != "on" && o.Adopt != "off":
+		return fmt.Errorf("adopt: %q is neither on nor off", o.Adopt)
+	}
+	return nil
+}
+
+// stale is how old a reading may be that is served although a poll is due.
+func (o OwnURLs) stale() (time.Duration, error) {
+	if o.Offload == "" || o.Offload == "on" || o.Offload == "off" {
+		return 0, nil
+	}
+	d, err := caddy.ParseDuration(o.Offload)
+	if err == nil && d <= 0 {
+		err = errors.New("not positive")
+	}
+	return d, err
+}
+
+// words are the lines of a Caddyfile block.
+func (o *OwnURLs) words() block {
+	return block{"offload": textTo(&o.Offload), "adopt": textTo(&o.Adopt)}
+}
+
+func (b block) with(more block) block {
+	for word, parse := range more {
+		b[word] = parse
+	}
+	return b
+}
+
+// serveOwnURL answers a request for a job's own status URL, or passes it on. A store
+// that is not open (yet) costs nobody anything.
+func (h *Handler) serveOwnURL(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	pass := func(w http.ResponseWriter, r *http.Request) error { return h.passOn(h.watchCancel(w, r), r, next) }
+	p := h.app.installation.parts.Load()
+	if p == nil {
+		return pass(w, r)
+	}
+	return h.offloader(p).Serve(w, r, h.asker(r), pass)
+}
+
+func (h *Handler) offloader(p *parts) *offload.Server {
+	if s := h.ownURLs.Load(); s != nil {
+		return s
+	}
+	config := offload.Config{
+		Scope: h.Name, Engine: p.engine, Store: p.store, Observer: h.observer(p), Admissions: p.admissions, Logger: h.logger,
+	}
+	for i, job := range h.jobs {
+		rule := h.Jobs[i].OwnURLs.over(h.OwnURLs)
+		stale, _ := rule.stale() // was checked
+		config.Jobs = append(config.Jobs, offload.Job{Job: job, Off: rule.Offload == "off", Stale: stale, NoAdopt: rule.Adopt == "off"})
+	}
+	h.ownURLs.CompareAndSwap(nil, offload.New(config))
+	return h.ownURLs.Load()
+}
+
+// asker is what we know of who sends a request, besides what is in it. Who has no
+// owner where owners are configured makes no intents.
+func (h *Handler) asker(r *http.Request) offload.Asker {
+	who := offload.Asker{Scheme: scheme(r), Client: clientIP(r), Prefix: strippedPrefix(r)}
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		who.User, _ = repl.GetString("http.auth.user.id")
+	}
+	if h.Owner == "" {
+		return who
+	}
+	who.Owners = []string{}
+	if owner := h.ownerOf(r); owner != "" {
+		who.Owners = h.app.keys.MACs(ownerPurpose, h.Name, owner)
+		who.Owner = h.app.keys.MAC(ownerPurpose, h.Name, owner)
+	}
+	return who
+}

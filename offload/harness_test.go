@@ -1,0 +1,319 @@
+package offload_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-intents/caddy-intents/adapter"
+	"github.com/caddy-intents/caddy-intents/engine"
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/legacytest"
+	"github.com/caddy-intents/caddy-intents/internal/sse"
+	"github.com/caddy-intents/caddy-intents/observe"
+	"github.com/caddy-intents/caddy-intents/offload"
+	"github.com/caddy-intents/caddy-intents/store"
+	"github.com/caddy-intents/caddy-intents/store/memstore"
+)
+
+// A tester is everything from the store to the server of status URLs, in front of a
+// scripted backend, in virtual time.
+type tester struct {
+	t          *testing.T
+	backend    *gate
+	store      store.Store
+	engine     *engine.Engine
+	hub        *observe.Hub
+	admissions *offload.Admissions
+	job        *engine.Job
+	rule       offload.Job // but for its job
+	server     *offload.Server
+}
+
+// gate is the scripted backend with somebody at the door.
+type gate struct {
+	*legacytest.Backend
+	mu    sync.Mutex
+	door  http.HandlerFunc                             // answers instead of the backend if it writes; nil for none
+	after func(w http.ResponseWriter, r *http.Request) // adds to the head; nil for nothing
+}
+
+func (g *gate) Send(w http.ResponseWriter, r *http.Request) error {
+	g.mu.Lock()
+	door, after := g.door, g.after
+	g.mu.Unlock()
+	if after != nil {
+		after(w, r)
+	}
+	if door != nil {
+		seen := &wrote{ResponseWriter: w}
+		if door(seen, r); seen.done {
+			// Noted by the backend's ledger all the same.
+			return g.Backend.Send(httptest.NewRecorder(), r)
+		}
+	}
+	return g.Backend.Send(w, r)
+}
+
+type wrote struct {
+	http.ResponseWriter
+	done bool
+}
+
+func (w *wrote) WriteHeader(code int) { w.done = true; w.ResponseWriter.WriteHeader(code) }
+func (w *wrote) Write(p []byte) (int, error) {
+	w.done = true
+	return w.ResponseWriter.Write(p)
+}
+
+func (g *gate) atTheDoor(f http.HandlerFunc) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.door = f
+}
+
+func (g *gate) adds(f func(http.ResponseWriter, *http.Request)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.after = f
+}
+
+func inBubble(t *testing.T, test func(tt *tester), configure ...func(*tester)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		tt := &tester{t: t, backend: &gate{Backend: legacytest.New()}, store: memstore.New(), admissions: offload.NewAdmissions()}
+		tt.engine = engine.New(tt.store)
+		tt.hub = observe.NewHub(tt.store, slog.New(slog.DiscardHandler))
+		tt.engine.OnAnswer(tt.hub.Ring)
+		tt.job = &engine.Job{
+			JobName:  engine.JobName{Scope: "default", Name: "report"},
+			Backend:  &engine.Backend{Name: "default", Transport: tt.backend, InFlight: engine.DefaultInFlight, Rate: engine.DefaultRate},
+			Pace:     engine.DefaultPace,
+			Deadline: 24 * time.Hour,
+			Respond:  engine.RespondMerge,
+			MaxBody:  1 << 20,
+		}
+		for _, c := range configure {
+			c(tt)
+		}
+		var err error
+		tt.job.Adapter, err = adapter.Compile(adapter.Spec{
+			Submit: adapter.Route{Method: "POST", Path: "/reports/generate"},
+			Status: &adapter.Endpoint{Target: "/reports/status/{job_id}"},
+		}, adapter.Options{})
+		require.NoError(t, err)
+		tt.engine.Use(&engine.Generation{
+			Jobs: map[engine.JobName]*engine.Job{tt.job.JobName: tt.job}, Retention: time.Hour, Logger: slog.New(slog.DiscardHandler),
+			Sealer: plainSealer{},
+		})
+		rule := tt.rule
+		rule.Job = tt.job
+		tt.server = offload.New(offload.Config{
+			Scope: "default", Jobs: []offload.Job{rule}, Engine: tt.engine, Store: tt.store, Admissions: tt.admissions,
+			Observer: observe.New(observe.Config{Scope: "default", Store: tt.store, Hub: tt.hub}), Logger: slog.New(slog.DiscardHandler),
+		})
+		tt.engine.Start()
+		defer func() {
+			tt.hub.Close()
+			tt.engine.Stop()
+		}()
+		test(tt)
+	})
+}
+
+// plainSealer encrypts nothing: what is sealed is not what is tested here.
+type plainSealer struct{}
+
+func (plainSealer) Seal(_ [16]byte, _ string, value []byte) []byte { return bytes.Clone(value) }
+func (plainSealer) Open(_ [16]byte, _ string, sealed []byte) ([]byte, error) {
+	return sealed, nil
+}
+
+func (tt *tester) passes(d time.Duration) {
+	<-time.After(d) // virtual
+	synctest.Wait()
+}
+
+// backendAsked counts the status requests that the backend got, from anybody.
+func (tt *tester) backendAsked(jobID string) int {
+	return len(tt.backend.AskedFor("GET", "/reports/status/"+jobID)) + len(tt.backend.AskedFor("HEAD", "/reports/status/"+jobID))
+}
+
+// A client sends the same credentials with each request.
+type client struct {
+	tt     *tester
+	header http.Header
+	cert   string
+	addr   string
+	host   string
+	who    offload.Asker
+}
+
+func (tt *tester) client(header ...string) *client {
+	c := &client{tt: tt, header: http.Header{}, addr: "203.0.113.7:1234", host: "api.example.com"}
+	for i := 0; i < len(header); i += 2 {
+		c.header.Set(header[i], header[i+1])
+	}
+	return c
+}
+
+func (c *client) request(method, path string, header ...string) *http.Request {
+	r := httptest.NewRequest(method, path, nil)
+	r.Header = c.header.Clone()
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	r.RemoteAddr, r.Host = c.addr, c.host
+	if c.cert != "" {
+		r.TLS = &tls.ConnectionState{HandshakeComplete: true, PeerCertificates: []*x509.Certificate{{Raw: []byte(c.cert)}}}
+	}
+	return r
+}
+
+func (c *client) asker() offload.Asker {
+	who := c.who
+	who.Scheme = "https"
+	who.Client, _, _ = strings.Cut(c.addr, ":")
+	return who
+}
+
+func (c *client) do(method, path string, header ...string) *httptest.ResponseRecorder {
+	c.tt.t.Helper()
+	w := httptest.NewRecorder()
+	require.NoError(c.tt.t, c.tt.server.Serve(w, c.request(method, path, header...), c.asker(), c.tt.backend.Send))
+	return w
+}
+
+func (c *client) get(jobID string, header ...string) *httptest.ResponseRecorder {
+	c.tt.t.Helper()
+	return c.do("GET", "/reports/status/"+jobID, header...)
+}
+
+// submit starts a job and returns its intent and the backend's name for it.
+func (c *client) submit() (intent.ID, string) {
+	c.tt.t.Helper()
+	r := c.request("POST", "/reports/generate", "Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	err := c.tt.engine.Submit(w, r, engine.Submission{
+		Job: c.tt.job, Scheme: "https", Client: c.asker().Client, Base: "/v1/intents", Owner: c.who.Owner,
+		Made: func(id intent.ID) { c.tt.admissions.Made(id, "default", r, c.asker()) },
+	})
+	require.NoError(c.tt.t, err)
+	synctest.Wait()
+	id, err := intent.ParseID(w.Header().Get("Intent-Id"))
+	require.NoError(c.tt.t, err, "%d %s", w.Code, w.Body)
+	in, err := c.tt.store.Get(c.tt.t.Context(), id)
+	require.NoError(c.tt.t, err)
+	return id, in.JobID
+}
+
+// A listener is a client on a stream.
+type listener struct {
+	t     *testing.T
+	w     *streamed
+	done  chan struct{}
+	abort bool
+	leave context.CancelFunc
+}
+
+// streamed is a ResponseWriter that can be read while it is written.
+type streamed struct {
+	mu     sync.Mutex
+	header http.Header
+	code   int
+	body   bytes.Buffer
+}
+
+func (s *streamed) Header() http.Header { return s.header }
+func (s *streamed) Flush()              {}
+func (s *streamed) WriteHeader(code int) {
+	if s.code == 0 {
+		s.code = code
+	}
+}
+func (s *streamed) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.WriteHeader(http.StatusOK)
+	return s.body.Write(p)
+}
+
+func (c *client) listens(jobID string, header ...string) *listener {
+	c.tt.t.Helper()
+	l := c.begins(jobID, header...)
+	synctest.Wait()
+	return l
+}
+
+// begins is listens before anything has happened.
+func (c *client) begins(jobID string, header ...string) *listener {
+	ctx, leave := context.WithCancel(context.Background())
+	l := &listener{t: c.tt.t, w: &streamed{header: http.Header{}}, done: make(chan struct{}), leave: leave}
+	r := c.request("GET", "/reports/status/"+jobID, append([]string{"Accept", "text/event-stream"}, header...)...).WithContext(ctx)
+	server, who, next := c.tt.server, c.asker(), c.tt.backend.Send
+	go func() {
+		defer close(l.done)
+		defer func() { l.abort = recover() != nil }()
+		if err := server.Serve(l.w, r, who, next); err != nil {
+			panic(err)
+		}
+	}()
+	return l
+}
+
+// frames are all so far; each is a status object.
+func (l *listener) frames() (all []map[string]any) {
+	l.t.Helper()
+	synctest.Wait()
+	l.w.mu.Lock()
+	defer l.w.mu.Unlock()
+	r := sse.NewReader(strings.NewReader(l.w.body.String()))
+	for {
+		f, err := r.Next()
+		if err != nil {
+			return all
+		}
+		require.Equal(l.t, "message", f.Event, "frames have no name")
+		var object map[string]any
+		require.NoError(l.t, json.Unmarshal([]byte(f.Data), &object), f.Data)
+		object["#id"] = f.ID
+		all = append(all, object)
+	}
+}
+
+func (l *listener) last() map[string]any {
+	l.t.Helper()
+	all := l.frames()
+	require.NotEmpty(l.t, all, "%d %s", l.w.code, l.w.body.String())
+	return all[len(all)-1]
+}
+
+func (l *listener) wantStream() *listener {
+	l.t.Helper()
+	synctest.Wait()
+	require.Equal(l.t, "text/event-stream", l.w.header.Get("Content-Type"), "%d %s", l.w.code, l.w.body.String())
+	return l
+}
+
+func (l *listener) wantEnd() {
+	l.t.Helper()
+	synctest.Wait()
+	select {
+	case <-l.done:
+		require.False(l.t, l.abort, "it ended abnormally")
+	default:
+		require.Fail(l.t, "the stream goes on")
+	}
+}

@@ -1,0 +1,239 @@
+package offload_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-intents/caddy-intents/internal/legacytest"
+)
+
+func TestPollingClientsCostWhatOneCosts(t *testing.T) {
+	cost := func(clients int) (requests int) {
+		inBubble(t, func(tt *tester) {
+			_, job := tt.client().submit()
+			tt.backend.Says(job, "running", 1)
+			for i := range clients {
+				go func() {
+					time.Sleep(time.Duration(i) * 2 * time.Second / time.Duration(clients)) // virtual
+					for range 25 {
+						require.Equal(t, http.StatusOK, tt.client().get(job).Code)
+						time.Sleep(2 * time.Second)
+					}
+				}()
+			}
+			tt.passes(55 * time.Second)
+			requests = tt.backendAsked(job)
+		})
+		return requests
+	}
+	one := cost(1)
+	require.InDelta(t, 27, one, 2, "one request each 2 s")
+	require.InDelta(t, one, cost(10), 1)
+	require.InDelta(t, one, cost(100), 1)
+}
+
+func TestEachClientIsAdmittedByTheBackendOnce(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		_, job := tt.client().submit()
+		tt.backend.Says(job, "running", 1)
+		for i := range 20 {
+			c := tt.client("Authorization", fmt.Sprint("Bearer ", i))
+			before := tt.backendAsked(job)
+			for range 5 {
+				require.Equal(t, http.StatusOK, c.get(job).Code)
+			}
+			require.Equal(t, before+1, tt.backendAsked(job))
+		}
+	})
+}
+
+func TestAnAnswerFromTheLastReadingIsTheBackends(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		tt.backend.adds(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("ETag", `"v1"`)
+			w.Header().Set("X-Queue", "fast")
+			w.Header().Set("Set-Cookie", "session=somebody")
+			w.Header().Set("Connection", "X-Hop")
+			w.Header().Set("X-Hop", "1")
+		})
+		c := tt.client()
+		_, job := c.submit()
+		tt.backend.Says(job, "running", 40)
+		first := c.get(job)
+		require.Equal(t, "session=somebody", first.Header().Get("Set-Cookie"), "as it is")
+		require.Empty(t, first.Header().Get("Age"))
+		asked := tt.backendAsked(job)
+		tt.passes(1200 * time.Millisecond)
+		again := c.get(job)
+		require.Equal(t, first.Body.String(), again.Body.String())
+		require.Equal(t, "1", again.Header().Get("Age"))
+		require.Equal(t, "fast", again.Header().Get("X-Queue"))
+		require.Equal(t, "application/json", again.Header().Get("Content-Type"))
+		require.Empty(t, again.Header()["Set-Cookie"])
+		require.Empty(t, again.Header()["X-Hop"])
+
+		head := c.do("HEAD", "/reports/status/"+job)
+		require.Equal(t, http.StatusOK, head.Code)
+		require.Empty(t, head.Body.String())
+		require.Equal(t, fmt.Sprint(first.Body.Len()), head.Header().Get("Content-Length"))
+		same := c.get(job, "If-None-Match", `"x", W/"v1"`)
+		require.Equal(t, http.StatusNotModified, same.Code)
+		require.Empty(t, same.Body.String())
+		require.Equal(t, `"v1"`, same.Header().Get("ETag"))
+		require.Equal(t, http.StatusOK, c.get(job, "If-None-Match", `"v0"`).Code)
+		require.Equal(t, asked, tt.backendAsked(job))
+	})
+}
+
+func TestUnusualRequestsPassThrough(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		c := tt.client()
+		_, job := c.submit()
+		tt.backend.Says(job, "running", 40)
+		c.get(job)
+		for name, ask := range map[string]func(){
+			"another query":      func() { c.do("GET", "/reports/status/"+job+"?verbose=1") },
+			"a part":             func() { c.get(job, "Range", "bytes=0-1") },
+			"another type":       func() { c.get(job, "Accept", "text/html") },
+			"a condition":        func() { c.get(job, "If-Match", `"v1"`) },
+			"a hidden header":    func() { c.get(job, "Connection", "Authorization") },
+			"another connection": func() { c.get(job, "Connection", "Upgrade", "Upgrade", "websocket") },
+		} {
+			before := len(tt.backend.Asked())
+			ask()
+			require.Equal(t, before+1, len(tt.backend.Asked()), name)
+		}
+		before := len(tt.backend.Asked())
+		c.get(job, "Accept", "application/json, text/plain, */*", "Cache-Control", "no-cache", "Traceparent", "00-1")
+		require.Len(t, tt.backend.Asked(), before)
+	})
+}
+
+func TestOtherMethodsVoidWhatWasRead(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		c := tt.client()
+		_, job := c.submit()
+		tt.backend.Says(job, "running", 40)
+		c.get(job)
+		require.Equal(t, http.StatusOK, c.do("DELETE", "/reports/status/"+job).Code)
+		require.Contains(t, c.get(job).Body.String(), "cancelled")
+	})
+}
+
+func TestTheLastReadingSpeaksForAMinuteAfterTheEnd(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		c := tt.client()
+		_, job := c.submit()
+		tt.backend.Finishes(job)
+		require.Contains(t, c.get(job).Body.String(), "done")
+		tt.backend.Says(job, "running", 1) // the backend has begun to use the id again
+		tt.passes(50 * time.Second)
+		require.Contains(t, c.get(job).Body.String(), "done")
+		tt.passes(15 * time.Second)
+		require.Contains(t, c.get(job).Body.String(), "running")
+		require.Contains(t, c.get(job).Body.String(), "running")
+	})
+}
+
+func TestAnEndOfOurOwnMakingIsNotTheBackendsWord(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		c := tt.client()
+		_, job := c.submit()
+		tt.backend.Says(job, "running", 1)
+		for range 4 {
+			c.get(job)
+			tt.passes(time.Second)
+		}
+		tt.passes(4 * time.Second) // its deadline
+		before := tt.backendAsked(job)
+		c.get(job)
+		c.get(job)
+		require.Equal(t, before+2, tt.backendAsked(job))
+	}, func(tt *tester) { tt.job.Deadline = 7 * time.Second })
+}
+
+func TestABackendInTroubleIsAskedByEachItself(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		c := tt.client()
+		_, job := c.submit()
+		tt.backend.Says(job, "running", 1)
+		c.get(job)
+		tt.backend.Meets(legacytest.Polls, legacytest.Code(503, "60"), legacytest.Always)
+		tt.passes(5 * time.Second)
+		require.Equal(t, 503, c.get(job).Code)
+	})
+}
+
+func TestAnOldReadingIsServedWhereTheConfigSaysSo(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		c := tt.client()
+		_, job := c.submit()
+		tt.backend.Says(job, "running", 1)
+		c.get(job)
+		tt.backend.Meets(legacytest.Polls, legacytest.Code(503, "60"), legacytest.Always)
+		tt.passes(5 * time.Second)
+		old := c.get(job)
+		require.Equal(t, 200, old.Code)
+		require.Equal(t, "5", old.Header().Get("Age"))
+		tt.passes(20 * time.Second)
+		require.Equal(t, 503, c.get(job).Code)
+	}, func(tt *tester) { tt.rule.Stale = 20 * time.Second })
+}
+
+func TestOffMeansThatEveryPollGoesToTheBackend(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		c := tt.client()
+		_, job := c.submit()
+		tt.backend.Says(job, "running", 1)
+		for i := range 4 {
+			c.get(job)
+			require.Equal(t, i+1, tt.backendAsked(job))
+		}
+	}, func(tt *tester) { tt.rule.Off = true })
+}
+
+func TestAnswersThatAreTooLargePassThrough(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		c := tt.client()
+		_, job := c.submit()
+		large := `{"status":"running","rows":"` + strings.Repeat("x", 64<<10) + `"}`
+		tt.backend.Meets(legacytest.Polls, legacytest.Body("application/json", large), legacytest.Always)
+		for i := range 3 {
+			require.Equal(t, large, c.get(job).Body.String())
+			require.Equal(t, i+1, tt.backendAsked(job))
+		}
+	})
+}
+
+func TestAClientsAnswerCountsAsAPoll(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		c := tt.client()
+		id, job := c.submit()
+		tt.backend.Finishes(job)
+		c.get(job)
+		in, err := tt.store.Get(t.Context(), id)
+		require.NoError(t, err)
+		require.EqualValues(t, "COMPLETED", in.Status)
+		require.Equal(t, 1, tt.backendAsked(job), "the client's own request was the poll")
+	})
+}
+
+func TestAnotherHostIsAnotherTenant(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		c := tt.client()
+		_, job := c.submit()
+		tt.backend.Says(job, "running", 1)
+		c.get(job)
+		other := tt.client()
+		other.host = "tenant.example.com"
+		before := tt.backendAsked(job)
+		other.get(job)
+		other.get(job)
+		require.Equal(t, before+2, tt.backendAsked(job))
+	})
+}
