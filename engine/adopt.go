@@ -59,7 +59,7 @@ func (e *Engine) Adopt(ctx context.Context, a Adoption) (intent.Intent, error) {
 	e.answers.want(in.ID)
 	e.mu.Unlock()
 	if in.Status.Terminal() {
-		e.ended(in.ID, true)
+		e.ended(in.ID, true, asked)
 		e.reportEnd(&in)
 		return in, nil
 	}

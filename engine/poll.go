@@ -304,7 +304,7 @@ func (e *Engine) append(ctx context.Context, h *held, s step, after int64, next 
 		e.log().Info("the store takes what polls bring again")
 	}
 	if next.Status.Terminal() {
-		e.ended(next.ID, s.told)
+		e.ended(next.ID, s.told, s.started)
 		e.reportEnd(&next)
 		s.over = true
 	}

@@ -39,6 +39,7 @@ type answerEntry struct {
 	asked  moment          // when the poll that it answers began
 	voided moment          // what was asked before says nothing any more
 	ended  moment          // when a reading ended the intent; 0 if none has
+	last   moment          // when what that reading answers was asked
 	copied bool            // the poll carried headers of the submit
 	news   bool            // the answer differs from the one before, and nobody was told
 	shared chan struct{}   // closed when the next step is over; nil if nobody waits for that
@@ -149,7 +150,7 @@ func (e *Engine) standing(id intent.ID) Standing {
 	h := e.holds[id]
 	if h == nil {
 		if entry.ended > 0 && now < entry.ended.add(keptAfterEnd) {
-			s.State = Over
+			s.State, s.Since = Over, e.clock(max(entry.last, entry.voided))
 		}
 		return s
 	}
@@ -453,16 +454,17 @@ func (e *Engine) wantsBody(id intent.ID) bool {
 	return entry != nil && entry.answer == nil
 }
 
-// ended notes the end of an intent. One of our own making is not the backend's word:
-// nothing speaks for the job then.
-func (e *Engine) ended(id intent.ID, told bool) {
+// ended notes the end of an intent, which the backend told when it was asked at a
+// moment. One of our own making is not the backend's word: nothing speaks for the job
+// then.
+func (e *Engine) ended(id intent.ID, told bool, asked moment) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	entry := e.answers.wanted(id)
 	switch {
 	case entry == nil:
 	case told:
-		entry.ended = max(e.now(), 1)
+		entry.ended, entry.last = max(e.now(), 1), asked
 	default:
 		entry.ended = 0
 		e.answers.put(entry, nil, 0)

@@ -30,6 +30,9 @@ type admission struct {
 	job   string    // whose words it was read with
 	own   kept
 	mine  bool // they started the job, or own its intent
+	// apart: polls are sent as from another address, and a backend that decides by it
+	// may have a job by the same id for each. Only own may be given.
+	apart bool
 	// reused is the ended intent of another job by the same name, if the answer shows
 	// that this is not its job.
 	reused intent.ID
@@ -40,6 +43,7 @@ type kept struct {
 	*adapter.Answer
 	asked   time.Time   // when the request began
 	request http.Header // of that request, as far as the answer varies by it; nil for a poll of ours
+	copied  bool        // it answers a poll with headers of the submit
 }
 
 // Admissions remember whom the backend has let ask for what. They outlive a reload.

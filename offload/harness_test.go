@@ -250,6 +250,13 @@ func (s *streamed) Write(p []byte) (int, error) {
 	return s.body.Write(p)
 }
 
+// text is what was written so far.
+func (s *streamed) text() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.body.String()
+}
+
 func (c *client) listens(jobID string, header ...string) *listener {
 	c.tt.t.Helper()
 	l := c.begins(jobID, header...)
@@ -296,14 +303,14 @@ func (l *listener) frames() (all []map[string]any) {
 func (l *listener) last() map[string]any {
 	l.t.Helper()
 	all := l.frames()
-	require.NotEmpty(l.t, all, "%d %s", l.w.code, l.w.body.String())
+	require.NotEmpty(l.t, all, "%d %s", l.w.code, l.w.text())
 	return all[len(all)-1]
 }
 
 func (l *listener) wantStream() *listener {
 	l.t.Helper()
 	synctest.Wait()
-	require.Equal(l.t, "text/event-stream", l.w.header.Get("Content-Type"), "%d %s", l.w.code, l.w.body.String())
+	require.Equal(l.t, "text/event-stream", l.w.header.Get("Content-Type"), "%d %s", l.w.code, l.w.text())
 	return l
 }
 

@@ -106,6 +106,8 @@ func (k *kept) fits(r *http.Request, own *kept) bool {
 			}
 		case !separates(name) && !slices.Equal(r.Header[name], k.request[name]):
 			return false
+		case separates(name) && name != "Origin" && k.request == nil && !k.copied && len(r.Header[name]) > 0:
+			return false // it is other words that the backend has for who sends this, and the poll did not
 		}
 	}
 	return true

@@ -169,8 +169,8 @@ func (q *question) status(w http.ResponseWriter) error {
 // asked for at since or later.
 func (a *admission) answer(s *engine.Standing, since time.Time) *kept {
 	best := &a.own
-	if s.Answer != nil && (a.mine || !s.Copied) && s.Asked.After(best.asked) {
-		best = &kept{Answer: s.Answer, asked: s.Asked}
+	if s.Answer != nil && (a.mine || !s.Copied && !a.apart) && s.Asked.After(best.asked) {
+		best = &kept{Answer: s.Answer, asked: s.Asked, copied: s.Copied}
 	}
 	if best.asked.Before(since) || !best.asked.After(s.Voided) {
 		return nil
@@ -258,6 +258,7 @@ func (q *question) read(answer adapter.Answer, asked time.Time) (*admission, err
 		return nil, errNotOurs // another host may be another tenant, with jobs by the same ids
 	}
 	a := &admission{id: in.ID, job: in.Job, mine: q.mine(&in)}
+	a.apart = !a.mine && in.Client != q.who.Client && !namesOne(in.JobID)
 	if a.mine && in.Waiting == engine.WaitingForCredentials {
 		if err := s.Engine.Renew(q.r.Context(), in.ID, q.r.Header); err != nil {
 			s.Logger.ErrorContext(q.r.Context(), "renewing copied headers", "intent", in.ID.String(), "err", err)
@@ -273,6 +274,22 @@ func (q *question) read(answer adapter.Answer, asked time.Time) (*admission, err
 		a.reused = in.ID
 	}
 	return a, err
+}
+
+// namesOne reports whether a job's id is of 128 bits or more, as UUIDs are: no backend
+// has two jobs by it, whoever asks.
+func namesOne(jobID string) bool {
+	digits := 0
+	for _, c := range jobID {
+		switch {
+		case c == '-':
+		case strings.ContainsRune("0123456789abcdefABCDEF", c):
+			digits++
+		default:
+			return false
+		}
+	}
+	return digits >= 32
 }
 
 // mine reports whether an intent is the client's own.
@@ -298,8 +315,8 @@ const patience = 3 * time.Second
 // proven reports whether the intent is what this client means by the URL, and not
 // another's job by the same id: it is its own, or the backend tells it to anybody.
 func (q *question) proven(ctx context.Context, a *admission) bool {
-	if a.mine {
-		return true
+	if a.mine || a.apart {
+		return a.mine
 	}
 	standing := q.server.Engine.FirstAnswer(ctx, q.id, patience)
 	return standing.Answer != nil && !standing.Copied

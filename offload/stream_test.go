@@ -33,8 +33,8 @@ func TestAStreamTellsTheBackendsOwnObject(t *testing.T) {
 		last := l.last()
 		require.Equal(t, "done", last["status"])
 		require.Equal(t, "COMPLETED", last["intent"].(map[string]any)["status"])
-		require.Contains(t, l.w.body.String(), "retry: 86400000\n")
-		require.NotContains(t, l.w.body.String(), "event:")
+		require.Contains(t, l.w.text(), "retry: 86400000\n")
+		require.NotContains(t, l.w.text(), "event:")
 		l.wantEnd()
 
 		again := c.listens(job, "Last-Event-ID", last["#id"].(string))
@@ -89,7 +89,7 @@ func TestAStatusThatIsNoObjectIsTheAnswer(t *testing.T) {
 			for range 2 {
 				l := c.listens(job)
 				l.wantEnd()
-				require.Equal(t, body, l.w.body.String())
+				require.Equal(t, body, l.w.text())
 			}
 		})
 	}
@@ -107,7 +107,7 @@ func TestABackendThatStreamsItselfIsLeftToIt(t *testing.T) {
 		})
 		l := c.listens(job)
 		l.wantEnd()
-		require.Equal(t, "data: its own\n\n", l.w.body.String())
+		require.Equal(t, "data: its own\n\n", l.w.text())
 	})
 }
 
@@ -131,7 +131,7 @@ func TestAKeyOfTheBackendsIsNotReplaced(t *testing.T) {
 		tt.backend.Meets(legacytest.Polls, legacytest.Body("application/json", ` { "status" : "running" , "intent" : "buy" } `), legacytest.Always)
 		l := c.listens(job).wantStream()
 		require.Equal(t, "buy", l.last()["intent"])
-		require.Contains(t, l.w.body.String(), `data: {"status":"running","intent":"buy"}`+"\n")
+		require.Contains(t, l.w.text(), `data: {"status":"running","intent":"buy"}`+"\n")
 		l.leave()
 	})
 }
@@ -170,7 +170,7 @@ func TestNothingIsAdoptedWhereTheConfigSaysSo(t *testing.T) {
 		tt.backend.Says("77", "running", 10)
 		l := tt.client().listens("77")
 		l.wantEnd()
-		require.Contains(t, l.w.body.String(), `"percent":10`)
+		require.Contains(t, l.w.text(), `"percent":10`)
 		page, err := tt.store.List(t.Context(), store.Filter{})
 		require.NoError(t, err)
 		require.Empty(t, page.Intents)
@@ -227,7 +227,7 @@ func TestOnlyItsOwnerIsToldOfTheIntent(t *testing.T) {
 		l := bob.listens(job)
 		tt.passes(3 * time.Second)
 		require.Equal(t, "running", l.wantStream().last()["status"])
-		require.NotContains(t, l.w.body.String(), "intent")
+		require.NotContains(t, l.w.text(), "intent")
 	})
 }
 
@@ -238,6 +238,6 @@ func TestWhoIsNobodyAdoptsNothing(t *testing.T) {
 		c.who.Owners = []string{}
 		l := c.listens("77")
 		l.wantEnd()
-		require.Contains(t, l.w.body.String(), `"percent":10`)
+		require.Contains(t, l.w.text(), `"percent":10`)
 	})
 }
