@@ -51,6 +51,7 @@ func (e *Engine) NoteCancel(ctx context.Context, scope, statusURL string) {
 	if err != nil {
 		return // unknown jobs are canceled too
 	}
+	e.Void(id)
 	h, busy := e.trySeize(id)
 	switch {
 	case h == nil:

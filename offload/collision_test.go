@@ -92,3 +92,17 @@ func TestABackendThatSaysItVariesByCredentialsIsBelieved(t *testing.T) {
 		}
 	})
 }
+
+func TestACancelByTheClientElsewhereVoidsWhatWasRead(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		c := tt.client()
+		_, job := c.submit()
+		tt.backend.Says(job, "running", 40)
+		c.get(job)
+		tt.passes(time.Second)
+		require.Contains(t, c.get(job).Body.String(), "running")
+		tt.backend.Says(job, "cancelled", 0)
+		tt.engine.NoteCancel(t.Context(), "default", "/reports/status/"+job)
+		require.Contains(t, c.get(job).Body.String(), "cancelled")
+	})
+}
