@@ -33,12 +33,43 @@
 //	result fetch body.result_link                   the same, where the backend gives the URL
 //	error body.error.message                        why the job did not complete
 //
+// More words, for APIs that need them:
+//
+//	submit POST /jobs {
+//	  refused when `size(body.errors) > 0`          a 2xx that is a refusal: there is no job
+//	  final when `has(body.rows)`                   the answer is the final status answer already
+//	}
+//	status POST /rpc {                              any method, with
+//	  header X-Target Jobs.Get                      headers
+//	  body {"method":"get","id":"{job_id}"}         and a body
+//	}
+//	cancel POST /jobs/{job_id}/stop {
+//	  accept 202                                    codes that mean that it is (or will be) canceled
+//	  over 404 409                                  codes that mean that there is nothing to cancel
+//	}
+//	param shard body.shard                          one more value of the answer to the submit
+//	next_url body.next                              where the next poll goes, in each status answer
+//	state body.status {
+//	  retry when `code == 500`                      this answer is none: ask again
+//	  gone when `body.error == 'unknown'`           the backend does not know the job (any more)
+//	}
+//	result fetch GET /jobs/{job_id}/result {
+//	  failed when `code == 422`                     what is fetched can say that the job has failed
+//	}
+//	then {                                          a second hop, with words of its own for all above
+//	  status_url body.run.url                       begins when this is there
+//	}
+//
 // # Targets and headers
 //
 // {job_id} and {params.<name>} stand for the job's id and for what the path of the
-// submit captured. They are escaped for the path segment, the query or the header
-// they stand in. An id that could lead out of its place (.., control characters) is
-// refused, not repaired: it would name another job.
+// submit, or a param, captured. They are escaped for the path segment, the query, the
+// header or the body they stand in. An id that could lead out of its place (..,
+// control characters) is refused, not repaired: it would name another job. In a JSON
+// body a placeholder stands between quotes, or is replaced by nothing but a number.
+//
+// A target that is nothing but {params.<name>}, of a param, is a URL that the backend
+// gave: it has to name the backend, as a status URL has.
 //
 // # Expressions
 //
@@ -48,11 +79,12 @@
 //	headers   lower-case names, repeated ones joined   headers["x-state"]
 //	body      JSON, or XML as nested maps              body.jobs[0].state
 //	text      the body as it is                        text.startsWith("DONE")
-//	params    what the path of the submit captured     params.queue
+//	params    what the submit's path or param captured params.queue
 //	request   the body of the submit                   request.id
 //
 // A key that is no CEL name is written body["task-id"]. body.?a.orValue(1) and
-// has(body.a) work. Integers are exact up to 64 bits; a plain path keeps any number
+// has(body.a) work, and regex.extract(headers.location, '/jobs/([^/]+)') cuts a part
+// out of a text. Integers are exact up to 64 bits; a plain path keeps any number
 // as it was written, so ids are not changed by being numbers. Integers divide as
 // integers: write double(body.done) / double(body.all).
 //
@@ -67,11 +99,22 @@
 // # How a status answer is read
 //
 // Rules first, in order, whatever the code. Then the code: 429 and 5xx are no answer
-// at all, other codes but 2xx tell nothing about the job (404 and 410: it may be
-// lost). Then a body that cannot be read, HTML above all, is unreadable, unless no
+// at all, 304 is no change, 404 and 410 say that the backend does not know the job,
+// other codes but 2xx tell nothing about it. Then a body that cannot be read, HTML above all, is unreadable, unless no
 // expression looks at it. Then the state word, compared as text without regard to
 // case. An unknown word means in_progress and is told; an absent one means
 // in_progress. state without words knows the usual ones.
+//
+// An ETag is sent back with the next poll, unless the spec has changed since.
+//
+// A job that was in a state past waiting and then is in one of waiting (pending,
+// queued, waiting, enqueued, in_queue, not_started) may be one that the backend does not know any
+// more: that is what Celery says of such. Like a 404 it counts as gone only when it
+// lasts. Where jobs are put back into a queue for long, a rule says so: what a rule
+// says is never taken for that.
+//
+// With then the first hop does not end the job by a word, only by a rule; it can fail
+// in it. What the hop is, and where the next poll goes, is in Intent.Memory.
 //
 // # What auto knows
 //
@@ -82,7 +125,8 @@
 // with error or success beside it; conclusion and the like. A 202 is in progress. A
 // 200 without a state word is the end only where a 202 named the status URL in a
 // header or an earlier poll was answered 202, and not where progress is below 100. A
-// 303 with a Location is the end, and the result is there. Progress: progress,
+// 303 with a Location is the end, and the result is there. No code makes the answer to
+// a submit a final one: a 200 without an id can be anything. Progress: progress,
 // percent, counts with a total, X-Progress.
 //
 // A state in the answer to the submit can say that the job waits or runs, but not
