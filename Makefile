@@ -31,6 +31,8 @@ test: ## the whole suite, with real processes; brings what it needs
 	tools/need node nodejs
 	tools/need java default-jre-headless
 	tools/need mcs mono-mcs
+	tools/need chromium chromium
+	tools/need chromedriver chromium-driver
 	go test -race $(CORE)
 	go test -timeout 20m $(E2E) $(LINKED)
 

@@ -1,0 +1,120 @@
+// Package browsertest drives a real Chromium for tests, through chromedriver and the
+// WebDriver protocol (W3C), which is plain JSON over HTTP.
+package browsertest
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os/exec"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// flags make a Chromium that shows nothing, asks nobody and believes any certificate.
+// HTTP/3 is off so that a test knows which protocol it tests.
+var flags = []string{
+	"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+	"--disable-component-update", "--disable-sync", "--ignore-certificate-errors", "--window-size=1100,800",
+}
+
+var onPort = regexp.MustCompile(`started successfully on port (\d+)`)
+
+// A Browser is one Chromium with one page and a profile of its own, which the driver
+// makes and removes. It ends with the test.
+type Browser struct {
+	t       *testing.T
+	session string // URL
+}
+
+// Open starts a Browser.
+func Open(t *testing.T) *Browser {
+	t.Helper()
+	driver := exec.Command("chromedriver", "--port=0")
+	out, err := driver.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, driver.Start())
+	t.Cleanup(func() {
+		_ = driver.Process.Kill()
+		_ = driver.Wait()
+	})
+	var port []string
+	for lines := bufio.NewScanner(out); port == nil && lines.Scan(); {
+		port = onPort.FindStringSubmatch(lines.Text())
+	}
+	require.NotNil(t, port, "chromedriver does not say where it is")
+	go io.Copy(io.Discard, out) // ends with the driver
+
+	b := &Browser{t: t, session: "http://127.0.0.1:" + port[1] + "/session"}
+	var created struct{ SessionID string }
+	b.ask(http.MethodPost, "", map[string]any{"capabilities": map[string]any{"alwaysMatch": map[string]any{
+		"acceptInsecureCerts": true,
+		"timeouts":            map[string]int{"script": 20_000},
+		"goog:chromeOptions":  map[string]any{"args": flags},
+	}}}, &created)
+	b.session += "/" + created.SessionID
+	t.Cleanup(func() { b.ask(http.MethodDelete, "", nil, nil) }) // before its driver is killed
+	return b
+}
+
+// ask sends one command, and reads the value of its answer.
+func (b *Browser) ask(method, command string, args, value any) {
+	b.t.Helper()
+	var body []byte // none without arguments: "null" is refused
+	if args != nil {
+		var err error
+		body, err = json.Marshal(args)
+		require.NoError(b.t, err)
+	}
+	r, err := http.NewRequest(method, b.session+command, bytes.NewReader(body))
+	require.NoError(b.t, err)
+	resp, err := http.DefaultClient.Do(r)
+	require.NoError(b.t, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	require.NoError(b.t, err)
+	require.Equal(b.t, http.StatusOK, resp.StatusCode, "%s", text)
+	if value != nil {
+		require.NoError(b.t, json.Unmarshal(text, &struct{ Value any }{value}), "%s", text)
+	}
+}
+
+// Visit loads a page.
+func (b *Browser) Visit(url string) {
+	b.t.Helper()
+	b.ask(http.MethodPost, "/url", map[string]string{"url": url}, nil)
+}
+
+// Run runs the body of an async function in the page, with its arguments as `args`,
+// and reads what it returns into value, if that is not nil.
+func (b *Browser) Run(body string, value any, args ...any) {
+	b.t.Helper()
+	var answer struct {
+		Returned json.RawMessage
+		Thrown   string
+	}
+	b.ask(http.MethodPost, "/execute/async", map[string]any{
+		"script": `const [args, done] = arguments
+			;(async () => {` + body + `})().then(value => done({ returned: value ?? null }), problem => done({ thrown: String(problem.stack) }))`,
+		"args": []any{append([]any{}, args...)},
+	}, &answer)
+	require.Empty(b.t, answer.Thrown, "the page threw")
+	if value != nil {
+		require.NoError(b.t, json.Unmarshal(answer.Returned, value))
+	}
+}
+
+// Screenshot is what the page looks like, as PNG.
+func (b *Browser) Screenshot() []byte {
+	b.t.Helper()
+	var encoded string
+	b.ask(http.MethodGet, "/screenshot", nil, &encoded)
+	png, err := base64.StdEncoding.DecodeString(encoded)
+	require.NoError(b.t, err)
+	return png
+}
