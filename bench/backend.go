@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -17,6 +18,7 @@ type backend struct {
 	work   time.Duration // a submit takes from nothing to this, evenly
 	posts  atomic.Int64
 	gets   atomic.Int64
+	told   atomic.Int64 // of how many jobs the answers to gets told
 	server http.Server
 }
 
@@ -24,6 +26,7 @@ type backend struct {
 const (
 	submitPath = "/reports/generate"
 	statusPath = "/reports/status/"
+	batchPath  = "/reports/statuses"
 	streamPath = "/v1/intents/%s/events/stream"
 )
 
@@ -53,5 +56,20 @@ func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	b.gets.Add(1)
-	fmt.Fprintf(w, `{"job_id":%q,"status":"running","percent":40,"step":"reading rows"}`, r.URL.Path[len(statusPath):])
+	if r.URL.Path != batchPath {
+		b.tell(w, r.URL.Path[len(statusPath):])
+		return
+	}
+	between := "["
+	for id := range strings.SplitSeq(r.URL.Query().Get("ids"), ",") {
+		_, _ = io.WriteString(w, between)
+		b.tell(w, id)
+		between = ","
+	}
+	_, _ = io.WriteString(w, "]")
+}
+
+func (b *backend) tell(w io.Writer, id string) {
+	b.told.Add(1)
+	fmt.Fprintf(w, `{"job_id":%q,"status":"running","percent":40,"step":"reading rows"}`, id)
 }

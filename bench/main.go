@@ -42,6 +42,8 @@ type budget struct {
 var budgets = []budget{
 	{"submit", measureSubmit},
 	{"poll", measurePoll},
+	{"offload", measureOffload},
+	{"batch", measureBatch},
 	{"latency", measureLatency},
 	{"observers", measureObservers},
 	{"active", measureActive},

@@ -31,7 +31,15 @@ func (r result) row() []string {
 	if !r.kept() {
 		verdict = "FAIL"
 	}
-	return []string{r.what, r.ours, r.baseline, fmt.Sprintf("%.2f", r.ratio), fmt.Sprintf("%s %.2f", sign, r.limit), verdict}
+	return []string{r.what, r.ours, r.baseline, ratioText(r.ratio), sign + " " + ratioText(r.limit), verdict}
+}
+
+// ratioText has two digits that count.
+func ratioText(r float64) string {
+	if r < 0.1 {
+		return fmt.Sprintf("%.4f", r)
+	}
+	return fmt.Sprintf("%.2f", r)
 }
 
 // rounds collects what each round gave for us and for the baseline.
@@ -63,5 +71,7 @@ func percentile(values []time.Duration, p float64) time.Duration {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[min(int(p*float64(len(sorted))), len(sorted)-1)]
 }
+
+func perJob(requests float64) string { return fmt.Sprintf("%.4f for each job", requests) }
 
 func micros(ns float64) string { return fmt.Sprintf("%.0f us", ns/1e3) }

@@ -28,7 +28,7 @@ type crowd struct {
 	size  int
 	ready heap // those that no step is under way of
 	beat  moment
-	mass  int // how many the request at beat was about
+	mass  int // how many were asked about at the beat
 }
 
 // A manner is how an intent is polled this time.
@@ -114,14 +114,13 @@ func (e *Engine) unseat(h *held) {
 	}
 }
 
-// gather starts the steps of those that go with h, and returns them with it first.
-// The caller holds e.mu.
-func (e *Engine) gather(h *held, job *Job, now moment) []*held {
-	c := h.crowd
+// gather starts the steps of those that go with h, and returns them with it first,
+// and the moment that counts as the start. The caller holds e.mu.
+func (e *Engine) gather(h *held, job *Job, now moment) ([]*held, moment) {
+	c, all := h.crowd, []*held{h}
 	if job == nil || c == nil || h.deadline <= now {
-		return nil
+		return all, now
 	}
-	all := []*held{h}
 	if size := job.Adapter.BatchSize(); h.manner == usual && !e.speaks(h, now) && e.lesson(job.JobName).noBatch <= now {
 		for len(all) < size && c.ready.next() <= now {
 			m := c.ready.pop()
@@ -133,8 +132,7 @@ func (e *Engine) gather(h *held, job *Job, now moment) []*held {
 			all = append(all, m)
 		}
 	}
-	c.strike(now, all, job.Pace.Interval)
-	return all
+	return all, c.strike(now, all, job.Pace.Interval)
 }
 
 // speaks reports whether clients are answered with what the backend answers about
@@ -143,14 +141,23 @@ func (e *Engine) speaks(h *held, now moment) bool {
 	return h.watched > now && e.answers.wanted(h.lease.ID) != nil
 }
 
-// strike notes a request. The beat is that of the largest one, for as long as those
-// go on that it was about.
-func (c *crowd) strike(now moment, all []*held, interval time.Duration) {
+// strike notes a request and returns the moment that counts as its start. The beat is
+// when the most were asked about, for as long as they go on.
+func (c *crowd) strike(now moment, all []*held, interval time.Duration) moment {
+	if now.sub(c.beat) < beatWidth {
+		c.mass += len(all)
+		return c.beat
+	}
 	goesOn := slices.ContainsFunc(all, func(h *held) bool { return h.polled == c.beat })
 	if goesOn || len(all) > c.mass || now.sub(c.beat) > 2*interval {
 		c.beat, c.mass = now, len(all)
 	}
+	return now
 }
+
+// beatWidth makes one beat of requests that follow each other as fast as they can be
+// started, when more are due than one takes. A timer is no more exact.
+const beatWidth = time.Millisecond
 
 // tolerance is the part of an interval by which a poll waits for others.
 const tolerance = 10

@@ -81,7 +81,7 @@ func BenchmarkGather(b *testing.B) {
 			}
 			job := e.settings.Load().Jobs[*held[0].name]
 			for b.Loop() {
-				all := e.gather(held[0], job, e.now().add(time.Minute))
+				all, _ := e.gather(held[0], job, e.now().add(time.Minute))
 				if len(all) != benchJobs {
 					b.Fatal(len(all))
 				}

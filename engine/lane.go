@@ -111,15 +111,16 @@ func (e *Engine) run(l *lane, h *held) {
 	job := e.settings.Load().Jobs[*h.name]
 	e.start(h)
 	l.running++
-	if all := e.gather(h, job, now); len(all) > 1 {
-		e.running.Go(func() { e.pollTogether(l, all, now) })
+	all, started := e.gather(h, job, now)
+	if len(all) > 1 {
+		e.running.Go(func() { e.pollTogether(l, all, started) })
 		return
 	}
 	if e.mayWait(l, h, job, now) {
 		h.manner = waits
 		l.long++
 	}
-	e.running.Go(func() { e.poll(l, h, now) })
+	e.running.Go(func() { e.poll(l, h, started) })
 }
 
 // start takes h out of all that it waits in. The caller holds e.mu.
