@@ -55,7 +55,8 @@ type Admissions struct {
 	entries map[credential]*list.Element // of *admitted
 	order   list.List                    // most recently used first
 	bytes   int
-	makers  map[intent.ID]credential // who had an intent made; see Made
+	makers  map[intent.ID]credential     // who had an intent made; see Made
+	asking  map[credential]chan struct{} // closed when the backend has answered one who asks for all with its credentials
 }
 
 type admitted struct {
@@ -67,7 +68,7 @@ type admitted struct {
 func NewAdmissions() *Admissions {
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // never fails: crypto/rand ends the process instead
-	return &Admissions{key: key, entries: make(map[credential]*list.Element), makers: make(map[intent.ID]credential)}
+	return &Admissions{key: key, entries: make(map[credential]*list.Element), makers: make(map[intent.ID]credential), asking: make(map[credential]chan struct{})}
 }
 
 // get returns the admission of a credential, nil if it has none at now. It is not to
@@ -85,6 +86,24 @@ func (a *Admissions) get(by credential, now time.Time) *admission {
 	}
 	a.drop(e)
 	return nil
+}
+
+// ask lets one of those who have the same credentials ask the backend; answered is to
+// be called when it has. The others get what is closed then, and no answered.
+func (a *Admissions) ask(by credential) (over <-chan struct{}, answered func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if asked := a.asking[by]; asked != nil {
+		return asked, nil
+	}
+	asked := make(chan struct{})
+	a.asking[by] = asked
+	return asked, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.asking, by)
+		close(asked)
+	}
 }
 
 // put admits a credential, in place of what it was admitted by before.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,6 +117,15 @@ func (s *Server) byTemplate(target string) *matched {
 	return nil
 }
 
+// offloads reports whether a job that can have this URL is one whose polls are answered
+// here.
+func (s *Server) offloads(target string) bool {
+	return slices.ContainsFunc(s.jobs, func(job matched) bool {
+		_, ok := job.matcher.Match(target)
+		return !job.Off && (ok || job.matcher.AnyURL())
+	})
+}
+
 // byName returns a job of the configuration, nil if it is not there (any more).
 func (s *Server) byName(name string) *matched {
 	for i := range s.jobs {
@@ -137,15 +147,49 @@ func (q *question) change(w http.ResponseWriter) error {
 	return q.next(w, q.r)
 }
 
+// askTogether bounds how long one waits for the answer to another request with the
+// same credentials before it asks itself.
+const askTogether = 500 * time.Millisecond
+
 // status answers from the last reading if this client may have it and it is current.
+// Of those who may not, and have the same credentials, one asks the backend first.
 func (q *question) status(w http.ResponseWriter) error {
+	if !q.server.offloads(q.target) {
+		return q.next(w, q.r)
+	}
+	if q.repeat(w) {
+		return nil
+	}
+	over, answered := q.server.Admissions.ask(q.by)
+	if answered != nil {
+		defer answered()
+		return q.ask(w)
+	}
+	if q.id == (intent.ID{}) {
+		return q.ask(w) // no answer would do for two
+	}
+	soon := time.NewTimer(askTogether)
+	defer soon.Stop()
+	select {
+	case <-over:
+	case <-soon.C:
+	case <-q.r.Context().Done():
+	}
+	if q.repeat(w) {
+		return nil
+	}
+	return q.ask(w)
+}
+
+// repeat answers with what is kept, if that may be done.
+func (q *question) repeat(w http.ResponseWriter) bool {
 	a := q.admission()
 	if a == nil || a.id == (intent.ID{}) || a.reused != (intent.ID{}) {
-		return q.ask(w)
+		return false
 	}
 	job := q.server.byName(a.job)
 	if job == nil || job.Off {
-		return q.next(w, q.r)
+		return false
 	}
 	standing := q.server.Engine.Look(q.id)
 	if standing.State == engine.Due {
@@ -154,15 +198,15 @@ func (q *question) status(w http.ResponseWriter) error {
 	if k := a.answer(&standing, standing.Since); k != nil && k.fits(q.r, &a.own) &&
 		(standing.State == engine.Current || standing.State == engine.Over) {
 		k.reply(w, q.r, &a.own)
-		return nil
+		return true
 	}
 	if standing.State == engine.Late || standing.State == engine.Due {
 		if k := a.answer(&standing, time.Time{}); k != nil && k.fits(q.r, &a.own) && time.Since(k.At) <= job.Stale {
 			k.reply(w, q.r, &a.own)
-			return nil
+			return true
 		}
 	}
-	return q.ask(w)
+	return false
 }
 
 // answer returns the later of the answers that these credentials may have, if it was
@@ -195,7 +239,7 @@ func (q *question) ask(w http.ResponseWriter) error {
 		return q.next(w, q.r)
 	}
 	asked := time.Now()
-	t := &tap{ResponseWriter: w}
+	t := &tap{ResponseWriter: w, copied: copied{before: w.Header().Clone()}}
 	if err := q.next(t, readably(q.r)); err != nil {
 		return err
 	}

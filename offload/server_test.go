@@ -3,6 +3,7 @@ package offload_test
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,53 @@ func TestPollingClientsCostWhatOneCosts(t *testing.T) {
 	require.InDelta(t, 27, one, 2, "one request each 2 s")
 	require.InDelta(t, one, cost(10), 1)
 	require.InDelta(t, one, cost(100), 1)
+}
+
+func TestClientsThatComeAtOnceAskTheBackendOnce(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		_, job := tt.client().submit()
+		tt.backend.Says(job, "running", 1)
+		tt.backend.adds(func(http.ResponseWriter, *http.Request) { <-time.After(100 * time.Millisecond) }) // virtual
+		before := tt.backendAsked(job)
+		for range 50 {
+			go func() {
+				if code := tt.client().get(job).Code; code != http.StatusOK {
+					t.Errorf("answered %d", code)
+				}
+			}()
+		}
+		tt.passes(300 * time.Millisecond)
+		require.Equal(t, before+1, tt.backendAsked(job))
+	})
+}
+
+func TestOnesOwnAnswerIsNotWaitedForByOthersForEver(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		_, job := tt.client().submit()
+		tt.backend.Says(job, "running", 1)
+		tt.backend.adds(func(http.ResponseWriter, *http.Request) { <-time.After(20 * time.Second) }) // virtual
+		go tt.client().get(job)
+		tt.passes(100 * time.Millisecond)
+		tt.backend.adds(nil)
+		begun := time.Now()
+		require.Equal(t, http.StatusOK, tt.client().get(job).Code)
+		require.LessOrEqual(t, time.Since(begun), time.Second)
+		tt.passes(20 * time.Second)
+	})
+}
+
+func TestHeadersOfHandlersBeforeUsAreNotKept(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		c := tt.client()
+		_, job := c.submit()
+		for _, id := range []string{"1", "2"} {
+			w := httptest.NewRecorder()
+			w.Header().Set("X-Request-Id", id)
+			require.NoError(t, tt.server.Serve(w, c.request("GET", "/reports/status/"+job), c.asker(), tt.backend.Send))
+			require.Equal(t, id, w.Header().Get("X-Request-Id"))
+		}
+		require.Equal(t, 1, tt.backendAsked(job))
+	})
 }
 
 func TestEachClientIsAdmittedByTheBackendOnce(t *testing.T) {
@@ -236,4 +284,14 @@ func TestAnotherHostIsAnotherTenant(t *testing.T) {
 		other.get(job)
 		require.Equal(t, before+2, tt.backendAsked(job))
 	})
+}
+
+func TestWithOffloadOffRequestsReachTheBackendAsTheyAre(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		c := tt.client()
+		_, job := c.submit()
+		c.get(job, "Accept-Encoding", "br, zstd, gzip")
+		asked := tt.backend.AskedFor("GET", "/reports/status/"+job)
+		require.Equal(t, "br, zstd, gzip", asked[0].Header.Get("Accept-Encoding"))
+	}, func(tt *tester) { tt.rule.Off = true })
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -39,6 +40,7 @@ func (t *tap) Unwrap() http.ResponseWriter { return t.ResponseWriter }
 
 // copied is what was seen of an answer.
 type copied struct {
+	before http.Header // set by handlers before us, which do so with every answer
 	code   int
 	header http.Header
 	body   []byte
@@ -48,6 +50,7 @@ type copied struct {
 func (c *copied) begin(code int, h http.Header) {
 	if c.code == 0 && code >= 200 {
 		c.code, c.header = code, h.Clone()
+		maps.DeleteFunc(c.header, func(name string, values []string) bool { return slices.Equal(values, c.before[name]) })
 	}
 }
 
@@ -114,7 +117,9 @@ type hold struct {
 	passing bool
 }
 
-func newHold(w http.ResponseWriter) *hold { return &hold{w: w, held: w.Header().Clone()} }
+func newHold(w http.ResponseWriter) *hold {
+	return &hold{w: w, held: w.Header().Clone(), copied: copied{before: w.Header().Clone()}}
+}
 
 func (o *hold) Header() http.Header {
 	if o.passing {
