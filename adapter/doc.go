@@ -7,6 +7,8 @@
 //	PollRequest  the intent               -> the request for its status
 //	ReadPoll     the answer to that       -> a reading, or why there is none
 //	ReadFetched  the answer to a fetch    -> the reading with its result
+//	BatchRequest several intents          -> one request for all their states
+//	ReadBatch    the answer to that       -> a reading for each, or that it has to be asked alone
 //
 // Everything a backend answers is taken for hostile: sizes, nesting, types, URLs.
 // Whatever is in doubt lets the job go on. A poll too many costs little; an end that

@@ -13,6 +13,10 @@
 // adapter read the answer and package intent say what it means, and appends the
 // events. What fails on the way is tried again later; see pace.go for when.
 //
+// Two things spare requests where the job API can do them: intents that are due at
+// about the same time share one (batch.go), and a backend that can wait answers when
+// there is something new (wait.go).
+//
 // Settings come and go with the config: a [Generation] is applied by [Engine.Use]
 // and taken back by the function that Use returns; the last one applied counts,
 // also for intents that exist. What a generation does not know any more is parked
