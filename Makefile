@@ -19,6 +19,8 @@ CORE    = $(filter-out $(LINKED),$(shell go list $(E2E) ./...))
 FUZZTIME ?= 20s
 # Rounds of kill -9 in make soak; make test plays five.
 ROUNDS ?= 50
+# Intents whose observers are cut at random in make soak; make test has 40.
+CUTS ?= 1000
 
 .DEFAULT_GOAL := help
 
@@ -47,8 +49,9 @@ check: ## vet, format, modernity, staticcheck, who imports whom, examples in the
 bench: ## the budgets of docs/performance.md, each PASS or FAIL beside its baseline
 	go run ./bench
 
-soak: ## the crash tests for a long time: ROUNDS=50
+soak: ## the crash tests for a long time, ROUNDS=50, and observers cut at random, CUTS=1000
 	INTENTS_ROUNDS=$(ROUNDS) go test -count=1 -timeout 2h -v -run 'Kill' $(E2E) $(LINKED)
+	INTENTS_CUTS=$(CUTS) go test -count=1 -timeout 30m -v -run 'CutAtRandom' $(E2E) ./caddymodule
 
 fuzz: ## every fuzz target, FUZZTIME=20s each
 	tools/fuzz $(FUZZTIME)

@@ -2,6 +2,7 @@ package caddymodule_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -50,11 +51,15 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
+// storage is Caddy's own storage. The default one was set before the tests could say
+// where it is.
+func (s *site) storage() string { return filepath.Dir(s.store) }
+
 // config is a Caddyfile with the given site block. In it ADDR, TO and STORE stand
 // for the addresses and the store's path.
 func (s *site) config(block string) []byte {
 	s.t.Helper()
-	text := "{\n\tadmin off\n\tpersist_config off\n\tintents {\n\t\tstore counted STORE\n\t}\n}\nhttp://ADDR {\n" + block + "\n}\n"
+	text := "{\n\tadmin off\n\tpersist_config off\n\tstorage file_system " + s.storage() + "\n\tintents {\n\t\tstore counted STORE\n\t}\n}\nhttp://ADDR {\n" + block + "\n}\n"
 	text = strings.NewReplacer("ADDR", s.addr, "TO", s.to, "STORE", s.store).Replace(text)
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 	require.NoError(s.t, err)
@@ -86,6 +91,10 @@ func (s *site) do(method, path, body string, headers ...string) *http.Response {
 		r.Header.Set(headers[i], headers[i+1])
 	}
 	resp, err := http.DefaultTransport.RoundTrip(r)
+	if method == http.MethodGet && errors.Is(err, io.EOF) {
+		// Right after a reload the old server may take the connection and close it.
+		resp, err = http.DefaultTransport.RoundTrip(r)
+	}
 	require.NoError(s.t, err)
 	return resp
 }
