@@ -7,7 +7,7 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS) -trimpath -tags=$(TAGS))
 # the tag backends.
 E2E      := -tags=$(TAGS),e2e
 BACKENDS := -tags=$(TAGS),backends
-ALL      := -tags=$(TAGS),e2e,backends
+ALL      := -tags=$(TAGS),e2e,backends,interop
 
 # Packages whose tests link Caddy. A race build of Caddy takes minutes of its own;
 # all that is concurrent in here is in the others.
@@ -56,6 +56,12 @@ soak: ## the crash tests for a long time, ROUNDS=50, and observers cut at random
 fuzz: ## every fuzz target, FUZZTIME=20s each
 	tools/fuzz $(FUZZTIME)
 
+interop: ## other people's SSE clients against a drain and an end; needs the npm registry
+	tools/need node nodejs
+	tools/need npm npm
+	npm --prefix examples/clients/interop ci --no-audit --no-fund
+	go test -count=1 -v -tags=$(TAGS),e2e,interop -run Foreign ./examples/clients
+
 e2e-backends: ## LXD, Slurm and aria2 behind the plugin; as root on Debian, where it installs them
 	tools/need unshare util-linux
 	tools/need ip iproute2
@@ -67,4 +73,4 @@ e2e-backends: ## LXD, Slurm and aria2 behind the plugin; as root on Debian, wher
 build: ## Caddy with the plugin, ./caddy
 	go build -o caddy ./cmd/caddy
 
-.PHONY: help test check bench soak fuzz e2e-backends build
+.PHONY: help test check bench soak fuzz interop e2e-backends build
