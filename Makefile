@@ -56,10 +56,11 @@ soak: ## the crash tests for a long time, ROUNDS=50, and observers cut at random
 fuzz: ## every fuzz target, FUZZTIME=20s each
 	tools/fuzz $(FUZZTIME)
 
-interop: ## other people's SSE clients against a drain and an end; needs the npm registry
+interop: ## other people's SSE clients against a drain and an end; needs the npm registry and the Go proxy
 	tools/need node nodejs
 	tools/need npm npm
 	npm --prefix examples/clients/interop ci --no-audit --no-fund
+	cd examples/clients/interop && go build -o go-sse .
 	go test -count=1 -v -tags=$(TAGS),e2e,interop -run Foreign ./examples/clients
 
 e2e-backends: ## LXD, Slurm and aria2 behind the plugin; as root on Debian, where it installs them

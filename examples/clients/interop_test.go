@@ -9,6 +9,7 @@ import "testing"
 func TestForeignClientsTakeADrainForACutAndTheEndForTheEnd(t *testing.T) {
 	for name, command := range map[string][]string{
 		"eventsource":        {"node", "interop/eventsource.mjs"},
+		"go-sse":             {"interop/go-sse"},
 		"fetch-event-source": {"node", "interop/fetch-event-source.mjs"},
 	} {
 		t.Run(name, func(t *testing.T) {
