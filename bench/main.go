@@ -42,6 +42,7 @@ type budget struct {
 var budgets = []budget{
 	{"submit", measureSubmit},
 	{"poll", measurePoll},
+	{"reading", measureReading},
 	{"offload", measureOffload},
 	{"batch", measureBatch},
 	{"latency", measureLatency},
