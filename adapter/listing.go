@@ -1,7 +1,7 @@
 package adapter
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"net/url"
 	"strings"
@@ -43,13 +43,13 @@ func parseListing(src string) (*listing, error) {
 	l.sep = ","
 	if before, after, ok := strings.Cut(path, idsPlaceholder); ok {
 		l.escape = url.PathEscape
-		return l, errors.Join(l.head.path(before), l.tail.path(after), l.tail.query(query))
+		return l, cmp.Or(l.head.path(before), l.tail.path(after), l.tail.query(query))
 	}
 	before, after, ok := strings.Cut(query, idsPlaceholder)
 	if ok {
 		l.escape = escapeQuery
 	}
-	return l, errors.Join(l.head.path(path), l.head.query(before), l.tail.query(after))
+	return l, cmp.Or(l.head.path(path), l.head.query(before), l.tail.query(after))
 }
 
 // parseBodyListing reads the template of a JSON body. {job_ids} is an array of
@@ -84,7 +84,7 @@ func (l *listing) each(path, before, after string) error {
 	if end < 0 {
 		end = len(after)
 	}
-	return errors.Join(l.head.path(path), l.head.query(before[:start]), l.pre.query(before[start:]),
+	return cmp.Or(l.head.path(path), l.head.query(before[:start]), l.pre.query(before[start:]),
 		l.post.query(after[:end]), l.tail.query(after[end:]))
 }
 

@@ -79,7 +79,7 @@ func checkTarget(src string) error {
 		return fmt.Errorf("%q: %w; a percent sign is written %%25", src, err)
 	}
 	if slices.ContainsFunc(strings.Split(pathPart, "/"), isDots) {
-		return fmt.Errorf("%q contains a dot segment: write the path without . and ..", src)
+		return fmt.Errorf("%q contains a dot segment: write the path without dot segments", src)
 	}
 	return nil
 }
