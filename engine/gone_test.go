@@ -239,3 +239,42 @@ func TestAJobThatIsGoneAfterACancelOfOursThatWasRefusedIsCanceled(t *testing.T) 
 		require.Equal(t, intent.Canceled, et.get(id).Status)
 	})
 }
+
+func TestTheGraceGoesOnAfterARestart(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		id, job := et.submit()
+		et.watch(id, time.Hour)
+		et.backend.Forgets(job)
+		et.advance(50 * time.Second)
+		et.restart()
+		et.watch(id, time.Hour)
+		require.Equal(t, intent.InProgress, et.get(id).Status)
+		et.advance(20 * time.Second)
+		in := et.get(id)
+		require.Equal(t, intent.Failed, in.Status)
+		require.Equal(t, intent.CodeJobLost, in.Error.Code)
+	})
+}
+
+func TestAFailureAfterACancelThatWasRefusedIsAFailure(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		id, job := et.submit()
+		et.backend.Meets(legacytest.Cancels, legacytest.Code(403, ""), 1)
+		_, err := et.cancel(id)
+		require.ErrorIs(t, err, engine.ErrNotCanceled)
+		et.backend.Fails(job, "disk full")
+		et.advance(time.Minute)
+		require.Equal(t, intent.Failed, et.get(id).Status)
+	})
+}
+
+func TestAClientsCancelIsFollowedByAPollSoon(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		id, job := et.submit()
+		et.advance(10 * time.Minute) // nobody watches: polls are half a minute apart
+		et.backend.Says(job, "cancelled", 0)
+		et.seesCancel(id)
+		et.advance(2 * time.Second)
+		require.Equal(t, intent.Canceled, et.get(id).Status)
+	})
+}

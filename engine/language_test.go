@@ -190,3 +190,36 @@ func TestAnAPIThatIsAskedByPost(t *testing.T) {
 		s.Status, s.Cancel = &adapter.Endpoint{Target: "/rpc", Body: `{"get":"{job_id}"}`}, nil
 	}))
 }
+
+func TestAQueueThatForgetsWhatHasLeftItLosesNothing(t *testing.T) {
+	b := newScript(map[string][]string{
+		"POST /reports/generate": {"201 Location: /queue/31/|"},
+		"GET /queue/31/":         {`200 {"run":{"url":"http://localhost/runs/12/"}}`, "410 "},
+		"GET /runs/12/":          {`200 {"building":true}`},
+	})
+	inBubble(t, func(t *testing.T, et *tester) {
+		id := et.submitScripted()
+		et.watch(id, time.Hour)
+		et.advance(10 * time.Minute)
+		require.Equal(t, intent.InProgress, et.get(id).Status)
+		b.says("GET /runs/12/", "410 ")
+		et.advance(3 * time.Second)
+		in := et.get(id)
+		require.Equal(t, intent.Failed, in.Status)
+		require.Equal(t, intent.CodeJobLost, in.Error.Code)
+	}, scripted(b, twoHops))
+}
+
+func TestFinalAnswersNeedNeitherIDNorStatusURL(t *testing.T) {
+	b := newScript(map[string][]string{"POST /reports/generate": {`200 {"rows":[1]}`, `200 {"rows":[2]}`}})
+	inBubble(t, func(t *testing.T, et *tester) {
+		for _, rows := range []string{`{"rows":[1]}`, `{"rows":[2]}`} { // two jobs without a name are two
+			id := et.submitScripted()
+			require.Equal(t, intent.Completed, et.get(id).Status)
+			require.JSONEq(t, rows, string(et.get(id).Result))
+		}
+	}, scripted(b, func(s *adapter.Spec) {
+		s.Submit.FinalWhen = "has(body.rows)"
+		s.Status = &adapter.Endpoint{Target: "/jobs/{job_id}"}
+	}))
+}
