@@ -61,6 +61,7 @@ type stage struct {
 	in     *intent.Intent // as the hop sees it
 	memory memory         // of the hop
 	whole  memory         // of the intent
+	text   string         // the same as it is kept
 	second bool
 }
 
@@ -69,16 +70,19 @@ type stage struct {
 func (j *Job) stageOf(in *intent.Intent) stage {
 	m := recall(in.Memory)
 	if m.Then == nil || j.then == nil {
-		return stage{job: j, in: in, memory: m, whole: m}
+		return stage{job: j, in: in, memory: m, whole: m, text: in.Memory}
 	}
 	inner := *in
 	inner.StatusURL, inner.Params = m.Then.URL, m.Then.Params
-	return stage{job: j.then.job, in: &inner, memory: m.Then.Memory, whole: m, second: true}
+	return stage{job: j.then.job, in: &inner, memory: m.Then.Memory, whole: m, text: in.Memory, second: true}
 }
 
 // remember puts the memory of the hop back into that of the intent.
 func (s *stage) remember(m memory) string {
-	if !s.second {
+	switch {
+	case m == s.memory:
+		return s.text
+	case !s.second:
 		return m.text()
 	}
 	then := *s.whole.Then
