@@ -112,7 +112,6 @@ type Standing struct {
 	Asked  time.Time       // when that poll began
 	Since  time.Time       // an answer to what was asked before this is out of date
 	Voided time.Time       // and to what was asked until then, worthless; zero for none
-	Pace   time.Duration   // between polls, while somebody watches
 }
 
 // A StandingState says what the last answer is worth.
@@ -158,7 +157,6 @@ func (e *Engine) standing(id intent.ID) Standing {
 	if _, parked := e.parked[h]; parked || job == nil {
 		return s
 	}
-	s.Pace = job.Pace.Interval
 	if h.polled != never {
 		s.Since = e.clock(h.polled)
 	}
