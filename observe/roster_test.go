@@ -213,3 +213,23 @@ func TestRandomCutsLoseAndRepeatNothing(t *testing.T) {
 		}
 	})
 }
+
+func TestOnlyTheLastEndOfSeveralTellsAClientToStayAway(t *testing.T) {
+	run(t, func(t *testing.T, tt *tester) {
+		a, b := tt.runsThrough(), tt.begins()
+		obs := tt.observes(together(a, b)).opens()
+		obs.wantOpen()
+		obs.conn.take(func(got []byte) int {
+			require.Contains(t, string(got), string(intent.TypeCompleted))
+			require.NotContains(t, string(got), "retry: 86400000", "the other one goes on")
+			return len(got)
+		})
+		tt.passes(time.Second)
+		b.completes(`1`)
+		obs.conn.take(func(got []byte) int {
+			require.Contains(t, string(got), "retry: 86400000")
+			return len(got)
+		})
+		obs.wantEnd()
+	})
+}

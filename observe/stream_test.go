@@ -426,6 +426,30 @@ func TestAReaderThatStopsHoldsUpNobodyAndIsCut(t *testing.T) {
 	}
 }
 
+func TestABacklogIsSentInPiecesThatOneReaderCanHold(t *testing.T) {
+	run(t, func(t *testing.T, tt *tester) {
+		reads := countReads(tt)
+		job := tt.begins()
+		for i := range 150 {
+			tt.passes(time.Minute)
+			if next, events := job.in.Apply(intent.Reading{Status: intent.InProgress, Message: fmt.Sprint(i, strings.Repeat("m", intent.MaxMessage))}, time.Now()); len(events) > 0 {
+				job.stores(next, events)
+			}
+		}
+		obs := tt.observes(job.stream()).opens()
+		obs.wantSeqs(1, job.in.Seq)
+		require.Greater(t, job.in.Seq, int64(80))
+		sent := 0
+		for _, w := range obs.conn.writes {
+			require.Less(t, len(w), 2*MaxFrame)
+			sent += len(w)
+		}
+		require.Greater(t, sent, 2*MaxFrame)
+		require.Greater(t, reads.made.Load(), int64(1), "what does not fit is not kept but read again")
+		obs.leave()
+	})
+}
+
 func TestAReaderThatStoppedDoesNotHoldUpADrain(t *testing.T) {
 	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
