@@ -226,6 +226,7 @@ func TestOnlyTheLastEndOfSeveralTellsAClientToStayAway(t *testing.T) {
 		})
 		tt.passes(time.Second)
 		b.completes(`1`)
+		tt.passes(0)
 		obs.conn.take(func(got []byte) int {
 			require.Contains(t, string(got), "retry: 86400000")
 			return len(got)
