@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -90,14 +91,20 @@ func (s *site) do(method, path, body string, headers ...string) *http.Response {
 	for i := 0; i+1 < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
+	posts := s.posts()
 	resp, err := http.DefaultTransport.RoundTrip(r)
-	if method == http.MethodGet && errors.Is(err, io.EOF) {
-		// Right after a reload the old server may take the connection and close it.
+	if (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) && s.posts() == posts {
+		// Right after a reload the old server may take a connection and close it, before
+		// it has read anything.
+		r.Body = io.NopCloser(strings.NewReader(body))
 		resp, err = http.DefaultTransport.RoundTrip(r)
 	}
 	require.NoError(s.t, err)
 	return resp
 }
+
+// posts counts what is not to be sent twice.
+func (s *site) posts() int { return len(s.backend.AskedFor("POST", "/reports/generate")) }
 
 // text reads an answer to its end.
 func text(t *testing.T, resp *http.Response) string {
