@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"time"
 
@@ -64,9 +65,7 @@ func (o *OwnURLs) words() block {
 }
 
 func (b block) with(more block) block {
-	for word, parse := range more {
-		b[word] = parse
-	}
+	maps.Copy(b, more)
 	return b
 }
 
