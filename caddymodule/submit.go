@@ -75,7 +75,7 @@ func conflict(code string, err error) *observe.Problem {
 // submission is what the engine has to know of the request.
 func (s starting) submission() (engine.Submission, *observe.Problem) {
 	prefix := strippedPrefix(s.r)
-	key, problem := s.key()
+	key, former, problem := s.key()
 	sub := engine.Submission{
 		Job:    s.job,
 		Params: s.params,
@@ -84,6 +84,7 @@ func (s starting) submission() (engine.Submission, *observe.Problem) {
 		Prefix: prefix,
 		Base:   prefix + s.Path,
 		Key:    key,
+		Former: former,
 		Present: func(w http.ResponseWriter, in *intent.Intent) {
 			observe.CORS(s.CORS).Head(w.Header(), s.r)
 			s.observer(s.parts).Present(w, s.viewed(s.r), in)
@@ -138,19 +139,23 @@ const maxKey = 255
 // key is the idempotency key of the request with everything that it is unique in: the
 // handler, the request's method and path, and whose request it is. Who has no owner
 // is told apart by what it authenticates with.
-func (s starting) key() (string, *observe.Problem) {
-	key := s.r.Header.Get("Idempotency-Key")
+func (s starting) key() (key, former string, problem *observe.Problem) {
+	said := s.r.Header.Get("Idempotency-Key")
 	switch {
-	case key == "":
-		return "", nil
-	case len(key) > maxKey || strings.ContainsFunc(key, func(c rune) bool { return c < ' ' || c == 0x7f }):
-		return "", observe.BadRequest("Idempotency-Key must be at most 255 characters, without control characters")
+	case said == "":
+		return "", "", nil
+	case len(said) > maxKey || strings.ContainsFunc(said, func(c rune) bool { return c < ' ' || c == 0x7f }):
+		return "", "", observe.BadRequest("Idempotency-Key must be at most 255 characters, without control characters")
 	}
 	whose := []string{"owner", s.ownerOf(s.r)}
 	if s.Owner == "" {
 		whose = append([]string{"credentials"}, offload.Credentials(withoutKey(s.r))...)
 	}
-	return s.app.keys.MAC("idempotency", append([]string{s.Name, s.r.Method, s.r.URL.EscapedPath(), key}, whose...)...), nil
+	macs := s.app.keys.MACs("idempotency", append([]string{s.Name, s.r.Method, s.r.URL.EscapedPath(), said}, whose...)...)
+	if len(macs) > 1 {
+		former = macs[1]
+	}
+	return macs[0], former, nil
 }
 
 // withoutKey is the request without the headers that a repeat may have other values

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/intent"
@@ -27,6 +28,12 @@ const maxReplay = 64 << 10
 // first one was. A store that cannot be asked lets the request through without the
 // key's protection, unless something has to be written ahead anyway.
 func (x *exchange) claimKey(r *http.Request) (answered bool, err error) {
+	if x.submission.Former != "" {
+		in, replay, err := x.engine.store.ByKey(r.Context(), x.submission.Former)
+		if err == nil && !in.Reserved() {
+			return true, x.replay(r, &in, replay)
+		}
+	}
 	for begun := time.Now(); ; {
 		err := x.reserve()
 		switch {
@@ -88,8 +95,15 @@ func (x *exchange) replay(r *http.Request, in *intent.Intent, first store.Replay
 	}
 	maps.Copy(h, first.Header)
 	h.Set("Idempotency-Replayed", "true")
+	body := first.Body
+	if first.Merge {
+		if merged, ok := merge(body, in.ID.String(), x.observeURL(in.ID, x.submission.Base+"/"+in.ID.String())); ok {
+			body = merged
+			h.Set("Content-Length", strconv.Itoa(len(body)))
+		}
+	}
 	x.w.WriteHeader(first.Code)
-	_, _ = x.w.Write(first.Body) // the client may have left
+	_, _ = x.w.Write(body) // the client may have left
 	return nil
 }
 
@@ -100,8 +114,14 @@ func (x *exchange) remember(r reply) *store.Replay {
 	}
 	x.capture.drain()
 	kept := &store.Replay{Hash: x.capture.hash()}
+	if x.submission.Owner != "" && x.submission.Job.Respond == RespondIntent {
+		return kept // it has an observe token in it: repeats get a fresh one
+	}
 	if r.whole && len(r.body) <= maxReplay {
-		kept.Code, kept.Header, kept.Body = r.code, replayHeader(r.header, x.before), r.body
+		kept.Code, kept.Header, kept.Body, kept.Merge = r.code, replayHeader(r.header, x.before), r.body, r.merged
+	}
+	if kept.Merge {
+		kept.Body = x.held // the URL in the merged one can have a token, which is nothing to be kept
 	}
 	return kept
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -204,5 +205,39 @@ func TestAStreamAnswersTheSubmitAndIsWrittenAhead(t *testing.T) {
 		err := et.engine.Submit(httptest.NewRecorder(), httptest.NewRequest("POST", "/reports/generate", nil), submission)
 		require.ErrorIs(t, err, engine.ErrNotAccepted)
 		require.Equal(t, 1, et.posts(), "nothing was sent")
+	})
+}
+
+func TestAKeyUnderTheSecretBeforeIsTheSameKey(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		first, err := et.postKey("mac under the old secret", `{}`)
+		require.NoError(t, err)
+		w := httptest.NewRecorder()
+		require.NoError(t, et.engine.Submit(w, httptest.NewRequest("POST", "/reports/generate", strings.NewReader(`{}`)), engine.Submission{
+			Job: et.job, Base: "/v1/intents", Key: "mac under the new secret", Former: "mac under the old secret"}))
+		require.Equal(t, first.Body.String(), w.Body.String())
+		require.Equal(t, 1, et.posts())
+	})
+}
+
+func TestARepeatGetsAFreshURLAndNoneIsKept(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		token := "token-1"
+		post := func() *httptest.ResponseRecorder {
+			w := httptest.NewRecorder()
+			require.NoError(t, et.engine.Submit(w, httptest.NewRequest("POST", "/reports/generate", strings.NewReader(`{}`)), engine.Submission{
+				Job: et.job, Base: "/v1/intents", Key: "k", Owner: "o",
+				ObserveURL: func(id intent.ID) string { return "/v1/intents/" + id.String() + "/events/stream?token=" + token }}))
+			return w
+		}
+		require.Contains(t, post().Body.String(), "token=token-1")
+		_, kept, err := et.store.ByKey(t.Context(), "k")
+		require.NoError(t, err)
+		require.NotContains(t, string(kept.Body), "token")
+		token = "token-2"
+		again := post()
+		require.Contains(t, again.Body.String(), "token=token-2")
+		require.Equal(t, strconv.Itoa(again.Body.Len()), again.Header().Get("Content-Length"))
+		require.Equal(t, 1, et.posts())
 	})
 }

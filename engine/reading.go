@@ -412,10 +412,22 @@ func (e *Engine) take(ctx context.Context, h *held, a adapter.Answer, asked mome
 // keep keeps the answer to a poll, if somebody wants it and it is the answer to what
 // they ask.
 func (e *Engine) keep(in *intent.Intent, q adapter.Request, a adapter.Answer, o adapter.Outcome, asked moment) {
-	if q.Method != http.MethodGet || q.URL != in.StatusURL || o != adapter.Readable {
+	if q.Method != http.MethodGet || q.URL != in.StatusURL {
+		e.dropAnswer(in.ID) // the job is asked for elsewhere now: what stood here is out of date
+		return
+	}
+	if o != adapter.Readable {
 		return
 	}
 	e.keepLocked(in, a, asked)
+}
+
+func (e *Engine) dropAnswer(id intent.ID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if entry := e.answers.wanted(id); entry != nil {
+		e.answers.put(entry, nil, 0)
+	}
 }
 
 func (e *Engine) keepLocked(in *intent.Intent, a adapter.Answer, asked moment) {

@@ -31,6 +31,7 @@ type reply struct {
 	code    int
 	header  http.Header // those of the ResponseWriter, as they are to be sent
 	body    []byte
+	merged  bool   // body is the backend's with our members
 	whole   bool   // body is all of it: it can be kept to answer repeats
 	present func() // writes it all instead; nil if there is no need
 }
@@ -110,7 +111,7 @@ func (x *exchange) composeAtOnce(in *intent.Intent, cut bool) reply {
 		for _, name := range []string{"Etag", "Digest", "Content-Digest", "Repr-Digest", "Content-Md5"} {
 			h.Del(name)
 		}
-		return reply{code: x.code, header: h, body: merged, whole: true}
+		return reply{code: x.code, header: h, body: merged, whole: true, merged: true}
 	}
 	return reply{code: x.code, header: h, body: x.held, whole: !cut}
 }

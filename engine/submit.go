@@ -24,6 +24,7 @@ type Submission struct {
 	Base   string            // where the intent API is, as the client sees it: "/v1/intents"
 	Owner  string            // whose the intent will be, as a MAC; "" where intents have no owners
 	Key    string            // idempotency key with its scope, as a MAC; "" for none
+	Former string            // the same under the secret before, while it is being replaced; "" for none
 
 	// ObserveURL is the URL of an intent's stream for the client; nil for the plain one.
 	ObserveURL func(id intent.ID) string

@@ -49,10 +49,9 @@ var identifiesNobody = []string{
 	"X-B3-Parentspanid", "X-B3-Sampled", "Cf-Ray",
 }
 
-// secPrefix is reserved for what browsers say (Sec-Fetch-*, Sec-CH-*): no page can set
-// it. Sec-WebSocket-Protocol has been used for tokens; a request with Sec-WebSocket-*
-// is no plain one.
-const secPrefix = "Sec-"
+// secPrefixes are what browsers say of themselves and of the page; no page can set
+// them. Other names that begin with Sec- are anybody's.
+var secPrefixes = []string{"Sec-Fetch-", "Sec-Ch-", "Sec-Gpc"}
 
 var nobody = func() map[string]bool {
 	names := make(map[string]bool, len(identifiesNobody))
@@ -64,7 +63,7 @@ var nobody = func() map[string]bool {
 
 // separates reports whether a header can tell one client from another.
 func separates(name string) bool {
-	return !nobody[name] && (!strings.HasPrefix(name, secPrefix) || strings.HasPrefix(name, "Sec-Websocket"))
+	return !nobody[name] && !slices.ContainsFunc(secPrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 }
 
 // owns reports whether an intent with this owner is its own.

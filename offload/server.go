@@ -213,7 +213,7 @@ func (q *question) repeat(w http.ResponseWriter) bool {
 // asked for at since or later.
 func (a *admission) answer(s *engine.Standing, since time.Time) *kept {
 	best := &a.own
-	if s.Answer != nil && (a.mine || !s.Copied && !a.apart) && s.Asked.After(best.asked) {
+	if s.Answer != nil && (a.maker || !s.Copied && (a.mine || !a.apart)) && s.Asked.After(best.asked) {
 		best = &kept{Answer: s.Answer, asked: s.Asked, copied: s.Copied}
 	}
 	if best.asked.Before(since) || !best.asked.After(s.Voided) {
@@ -301,7 +301,7 @@ func (q *question) read(answer adapter.Answer, asked time.Time) (*admission, err
 	if !strings.EqualFold(in.Host, q.r.Host) {
 		return nil, errNotOurs // another host may be another tenant, with jobs by the same ids
 	}
-	a := &admission{id: in.ID, job: in.Job, mine: q.mine(&in)}
+	a := &admission{id: in.ID, job: in.Job, mine: q.mine(&in), maker: q.made(&in)}
 	a.apart = !a.mine && in.Client != q.who.Client && !namesOne(in.JobID)
 	if a.mine && in.Waiting == engine.WaitingForCredentials {
 		if err := s.Engine.Renew(q.r.Context(), in.ID, q.r.Header); err != nil {
@@ -309,7 +309,7 @@ func (q *question) read(answer adapter.Answer, asked time.Time) (*admission, err
 		}
 	}
 	hear := s.Engine.Hear
-	if !a.mine {
+	if !a.mine || in.Sealed != "" && !a.maker {
 		hear = s.Engine.Understand // it may be about another job by the same id: nothing of it goes to others
 	}
 	_, contradicts, err := hear(q.r.Context(), &in, answer, asked)
@@ -341,6 +341,12 @@ func (q *question) mine(in *intent.Intent) bool {
 	if in.Owner != "" {
 		return q.who.owns(in.Owner)
 	}
+	return q.made(in)
+}
+
+// made reports whether the client's own request started the job, with the same
+// credentials. An owner can be coarser than what the backend tells its users apart by.
+func (q *question) made(in *intent.Intent) bool {
 	return q.server.Admissions.made(in.ID, q.server.Scope, q.r, q.who)
 }
 

@@ -42,7 +42,7 @@ func (q *question) stream(w http.ResponseWriter) error {
 	if err != nil {
 		return give()
 	}
-	words := &words{engine: q.server.Engine, own: &a.own, mine: a.mine, proven: proven, owner: proven && q.owner(in)}
+	words := &words{engine: q.server.Engine, own: &a.own, maker: a.maker, proven: proven, owner: proven && q.owner(in)}
 	if data, ok := words.data(in, "", words.latest(in.ID)); !ok || !observe.FitsWords(data) {
 		return give()
 	}
@@ -156,7 +156,7 @@ func (q *question) adopt(a *admission) (in *intent.Intent, proven bool, err erro
 	}
 	s.Admissions.Made(made.ID, s.Scope, q.r, *q.who)
 	q.id = made.ID
-	adopted := &admission{until: a.until, id: made.ID, job: job.Name, own: a.own, mine: true}
+	adopted := &admission{until: a.until, id: made.ID, job: job.Name, own: a.own, mine: true, maker: true}
 	s.Admissions.put(q.by, adopted)
 	*a = *adopted
 	return &made, true, nil
@@ -166,7 +166,7 @@ func (q *question) adopt(a *admission) (in *intent.Intent, proven bool, err erro
 type words struct {
 	engine *engine.Engine
 	own    *kept // the client's own answer, until a poll has a later one
-	mine   bool
+	maker  bool
 	proven bool // what polls say is about the job that the client means
 	owner  bool // the client may be told of the intent
 
@@ -190,7 +190,7 @@ func (s *words) Say(in *intent.Intent, last intent.EventType) ([]byte, bool) {
 // latest is the status object as the backend wrote it, nil if none is kept.
 func (s *words) latest(id intent.ID) []byte {
 	standing := s.engine.Look(id)
-	if standing.Answer != nil && s.proven && (s.mine || !standing.Copied) && (s.own == nil || standing.Asked.After(s.own.asked)) {
+	if standing.Answer != nil && s.proven && (s.maker || !standing.Copied) && (s.own == nil || standing.Asked.After(s.own.asked)) {
 		s.own = nil
 		return standing.Answer.Body
 	}

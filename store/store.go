@@ -158,6 +158,7 @@ type Replay struct {
 	Code   int    // 0 if the answer is not known
 	Header map[string][]string
 	Body   []byte
+	Merge  bool `json:",omitempty"` // the intent's id and URL are added to Body when it is sent
 }
 
 // A Holder hands out the right to work on an intent.
