@@ -101,9 +101,16 @@ func TestJobsOfTwoUsersMayHaveOneURL(t *testing.T) {
 	for name, configure := range map[string]func(*tester){
 		"polls carry nothing":         func(*tester) {},
 		"polls carry the submitter's": func(tt *tester) { tt.job.CopyHeaders = []string{"Cookie", "Authorization", "X-Api-Key"} },
+		"and one owner has both":      func(tt *tester) { tt.job.CopyHeaders = []string{"Cookie", "Authorization", "X-Api-Key"} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			both(t, func(tt *tester, alice, bob *client) {
+				oneOwner := name == "and one owner has both"
+				if oneOwner {
+					for _, c := range []*client{alice, bob} {
+						c.who.Owner, c.who.Owners = "acme", []string{"acme"}
+					}
+				}
 				tt.backend.atTheDoor(func(w http.ResponseWriter, r *http.Request) {
 					user := userOf(r)
 					w.Header().Set("Content-Type", "application/json")
@@ -127,7 +134,9 @@ func TestJobsOfTwoUsersMayHaveOneURL(t *testing.T) {
 						l := c.listens("1")
 						tt.passes(4 * time.Second) // it may wait for a poll
 						require.NotContains(t, l.w.text(), "secret of "+map[string]string{"alice": "bob", "bob": "alice"}[user])
-						if c == alice {
+						if oneOwner {
+							// the intents of both are its own
+						} else if c == alice {
 							require.NotContains(t, l.w.text(), second.String(), "an id grants reading")
 						} else {
 							require.NotContains(t, l.w.text(), first.String(), "an id grants reading")

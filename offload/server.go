@@ -309,7 +309,7 @@ func (q *question) read(answer adapter.Answer, asked time.Time) (*admission, err
 		}
 	}
 	hear := s.Engine.Hear
-	if !a.mine || in.Sealed != "" && !a.maker {
+	if !a.maker {
 		hear = s.Engine.Understand // it may be about another job by the same id: nothing of it goes to others
 	}
 	_, contradicts, err := hear(q.r.Context(), &in, answer, asked)
