@@ -149,6 +149,17 @@ func (a *App) await(ctx context.Context) *parts {
 	}
 }
 
+// open returns the open installation if this config has started and the store is
+// there, nil otherwise: for requests that are not to wait for either.
+func (a *App) open() *parts {
+	select {
+	case <-a.started:
+		return a.installation.parts.Load()
+	default:
+		return nil
+	}
+}
+
 // Stop takes the settings back. Polls and streams go on if another config uses
 // the same store.
 func (a *App) Stop() error {

@@ -18,7 +18,7 @@ func (h *Handler) watchCancel(w http.ResponseWriter, r *http.Request) http.Respo
 		if !ok {
 			continue
 		}
-		parts := h.app.await(r.Context())
+		parts := h.app.open()
 		if parts == nil {
 			return w // no store, no intent
 		}

@@ -73,7 +73,7 @@ func (b block) with(more block) block {
 // that is not open (yet) costs nobody anything.
 func (h *Handler) serveOwnURL(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	pass := func(w http.ResponseWriter, r *http.Request) error { return h.passOn(h.watchCancel(w, r), r, next) }
-	p := h.app.installation.parts.Load()
+	p := h.app.open()
 	if p == nil {
 		return pass(w, r)
 	}
