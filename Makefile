@@ -31,7 +31,7 @@ test: ## the whole suite, with real processes; brings what it needs
 	tools/need gcc gcc libc6-dev
 	tools/need python3 python3
 	tools/need node nodejs
-	tools/need java default-jre-headless
+	tools/need javac default-jdk-headless
 	tools/need mcs mono-mcs
 	tools/need chromium chromium
 	tools/need chromedriver chromium-driver

@@ -247,3 +247,56 @@ func FuzzJobID(f *testing.F) {
 		require.Equal(t, url.Values{"id": {id}, "c": {"d"}}, values)
 	})
 }
+
+// FuzzXML feeds the XML reader: it answers or refuses, nests no deeper than it may,
+// and expands nothing that was not written.
+func FuzzXML(f *testing.F) {
+	for _, body := range anyBodies {
+		f.Add(body)
+	}
+	f.Add(`<job id="7"><phase>DONE</phase><step/><step>x</step></job>`)
+	f.Add(`<!DOCTYPE j [<!ENTITY a "aaaaaaaa"><!ENTITY b "&a;&a;&a;">]><j>&b;</j>`)
+	f.Add(`<a:b xmlns:a="x"><![CDATA[<c>]]></a:b>`)
+	f.Fuzz(func(t *testing.T, body string) {
+		v, err := decodeXML([]byte(body))
+		if err != nil {
+			return
+		}
+		require.LessOrEqual(t, depthOf(v), 2*maxDepth)
+		require.LessOrEqual(t, textIn(v), len(body)*utf8.UTFMax, "text that was not written")
+	})
+}
+
+func depthOf(v any) int {
+	deepest := 0
+	switch v := v.(type) {
+	case map[string]any:
+		for _, member := range v {
+			deepest = max(deepest, depthOf(member))
+		}
+	case []any:
+		for _, element := range v {
+			deepest = max(deepest, depthOf(element))
+		}
+	default:
+		return 0
+	}
+	return deepest + 1
+}
+
+func textIn(v any) int {
+	n := 0
+	switch v := v.(type) {
+	case string:
+		return len(v)
+	case map[string]any:
+		for _, member := range v {
+			n += textIn(member)
+		}
+	case []any:
+		for _, element := range v {
+			n += textIn(element)
+		}
+	}
+	return n
+}

@@ -33,6 +33,22 @@ func RetryAfter(h http.Header, now time.Time) time.Duration {
 			return min(max(at.Sub(now), MinRetryAfter), MaxRetryAfter)
 		}
 	}
+	return pollInterval(h)
+}
+
+// pollInterval is what two other headers say, where there is no Retry-After: seconds
+// in X-Poll-Interval (https://docs.github.com/rest/activity/events), milliseconds in
+// Poll-Interval.
+func pollInterval(h http.Header) time.Duration {
+	for _, hint := range []struct {
+		name string
+		unit time.Duration
+	}{{"X-Poll-Interval", time.Second}, {"Poll-Interval", time.Millisecond}} {
+		n, err := strconv.ParseUint(strings.TrimSpace(h.Get(hint.name)), 10, 32)
+		if err == nil && n > 0 {
+			return min(max(time.Duration(n)*hint.unit, MinRetryAfter), MaxRetryAfter)
+		}
+	}
 	return 0
 }
 

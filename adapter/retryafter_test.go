@@ -33,3 +33,23 @@ func TestADateIsComparedWithTheBackendsClock(t *testing.T) {
 	h.Set("Date", "Sun, 01 Mar 2026 12:00:15 GMT")
 	require.Equal(t, 5*time.Second, Answer{Header: h, At: noon.Add(time.Hour)}.retryAfter())
 }
+
+func TestOtherHintsCountWhereThereIsNoRetryAfter(t *testing.T) {
+	for header, want := range map[string]time.Duration{
+		"X-Poll-Interval: 60":        time.Minute,
+		"X-Poll-Interval: 0":         0,
+		"X-Poll-Interval: -1":        0,
+		"X-Poll-Interval: 1e9":       0,
+		"X-Poll-Interval: 99999999":  MaxRetryAfter,
+		"Poll-Interval: 1500":        1500 * time.Millisecond,
+		"Poll-Interval: 1":           MinRetryAfter,
+		"Poll-Interval: soon":        0,
+		"Poll-Interval: 99999999999": 0,
+	} {
+		name, value, _ := strings.Cut(header, ": ")
+		h := http.Header{name: {value}}
+		require.Equal(t, want, RetryAfter(h, time.Now()), header)
+		h.Set("Retry-After", "3")
+		require.Equal(t, 3*time.Second, RetryAfter(h, time.Now()), "Retry-After wins over %s", header)
+	}
+}
