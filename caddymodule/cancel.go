@@ -25,7 +25,8 @@ func (h *Handler) watchCancel(w http.ResponseWriter, r *http.Request) http.Respo
 		return &cancelWatch{
 			ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
 			seen: func(code int) {
-				if job.Adapter.ReadCancel(&intent.Intent{}, adapter.Answer{Code: code}) == adapter.CancelAccepted {
+				if job.Adapter.ReadCancel(&intent.Intent{}, adapter.Answer{Code: code}) == adapter.CancelAccepted &&
+					h.offloader(parts).Means(r, h.asker(r), statusURL) {
 					parts.engine.NoteCancel(r.Context(), h.Name, statusURL)
 				}
 			},

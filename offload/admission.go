@@ -165,6 +165,14 @@ func (a *Admissions) Made(id intent.ID, scope string, r *http.Request, who Asker
 	a.makers[id] = maker
 }
 
+// knowsMaker reports whether it is known who had an intent made.
+func (a *Admissions) knowsMaker(id intent.ID) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, ok := a.makers[id]
+	return ok
+}
+
 // made reports whether these credentials had the intent made.
 func (a *Admissions) made(id intent.ID, scope string, r *http.Request, who *Asker) bool {
 	a.mu.Lock()

@@ -106,3 +106,15 @@ func TestACancelByTheClientElsewhereVoidsWhatWasRead(t *testing.T) {
 		require.Contains(t, c.get(job).Body.String(), "cancelled")
 	})
 }
+
+func TestAnotherClientsCancelIsNotThisJobs(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		alice, bob := tt.client("Cookie", "session=alice"), tt.client("Cookie", "session=bob")
+		_, job := alice.submit()
+		means := func(c *client) bool {
+			return tt.server.Means(c.request(http.MethodDelete, "/reports/status/"+job), c.asker(), "/reports/status/"+job)
+		}
+		require.True(t, means(alice))
+		require.False(t, means(bob), "it may have a job by the same id at the backend")
+	})
+}

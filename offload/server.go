@@ -344,6 +344,23 @@ func (q *question) mine(in *intent.Intent) bool {
 	return q.made(in)
 }
 
+// Means reports whether a client's request about a job, by its status URL, is about the
+// job of the intent that we have for it. A backend may have another job by the same id
+// for another client: that one's cancel is not this one's. Where it cannot be known
+// any more who started the job, it is taken for the same.
+func (s *Server) Means(r *http.Request, who Asker, statusURL string) bool {
+	id, err := s.Store.ByJob(r.Context(), store.JobKey{Scope: s.Scope, StatusURL: statusURL})
+	if err != nil {
+		return false
+	}
+	in, err := s.Store.Get(r.Context(), id)
+	if err != nil || !strings.EqualFold(in.Host, r.Host) {
+		return false
+	}
+	q := &question{server: s, r: r, who: &who, target: statusURL, id: id}
+	return q.mine(&in) || in.Owner == "" && (namesOne(in.JobID) || !s.Admissions.knowsMaker(id))
+}
+
 // made reports whether the client's own request started the job, with the same
 // credentials. An owner can be coarser than what the backend tells its users apart by.
 func (q *question) made(in *intent.Intent) bool {
