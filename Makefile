@@ -17,6 +17,8 @@ CORE    = $(filter-out $(LINKED),$(shell go list $(E2E) ./...))
 
 # Each fuzz target runs for this long.
 FUZZTIME ?= 20s
+# Random executions of the reading path, and of the XML reader, after that.
+EXECS ?= 10000000
 # Rounds of kill -9 in make soak; make test plays five.
 ROUNDS ?= 50
 # Intents whose observers are cut at random in make soak; make test has 40.
@@ -53,8 +55,9 @@ soak: ## the crash tests for a long time, ROUNDS=50, and observers cut at random
 	INTENTS_ROUNDS=$(ROUNDS) go test -count=1 -timeout 2h -v -run 'Kill' $(E2E) $(LINKED)
 	INTENTS_CUTS=$(CUTS) go test -count=1 -timeout 30m -v -run 'CutAtRandom' $(E2E) ./caddymodule
 
-fuzz: ## every fuzz target, FUZZTIME=20s each
+fuzz: ## every fuzz target, FUZZTIME=20s each; then EXECS=10000000 random answers and XML bodies
 	tools/fuzz $(FUZZTIME)
+	INTENTS_EXECS=$(EXECS) go test -count=1 -timeout 2h -v -run Random ./adapter
 
 interop: ## other people's SSE clients against a drain and an end; needs the npm registry and the Go proxy
 	tools/need node nodejs
