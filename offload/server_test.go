@@ -20,10 +20,10 @@ func TestPollingClientsCostWhatOneCosts(t *testing.T) {
 			tt.backend.Says(job, "running", 1)
 			for i := range clients {
 				go func() {
-					time.Sleep(time.Duration(i) * 2 * time.Second / time.Duration(clients)) // virtual
+					<-time.After(time.Duration(i) * 2 * time.Second / time.Duration(clients)) // virtual
 					for range 25 {
 						require.Equal(t, http.StatusOK, tt.client().get(job).Code)
-						time.Sleep(2 * time.Second)
+						<-time.After(2 * time.Second)
 					}
 				}()
 			}
