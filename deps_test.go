@@ -31,7 +31,7 @@ adapter, observe, engine, offload, probe, store/boltstore, store/memstore < cadd
 caddymodule     < .
 .               < cmd/caddy, examples/quickstart, examples/backends, examples/clients, bench
 
-internal/sse, internal/legacytest, internal/caddytest, internal/browsertest, internal/keyring, store/memstore, store/storetest < tests
+internal/sse, internal/legacytest, internal/caddytest, internal/browsertest, internal/soak, internal/keyring, store/memstore, store/storetest < tests
 internal/legacytest < bench
 `
 
@@ -44,7 +44,7 @@ go.etcd.io/bbolt                < store/boltstore
 golang.org/x/net                < adapter, caddymodule
 golang.org/x/crypto             < internal/keyring
 golang.org/x/time               < engine
-github.com/stretchr/testify     < tests, store/storetest, internal/caddytest, internal/browsertest
+github.com/stretchr/testify     < tests, store/storetest, internal/caddytest, internal/browsertest, internal/soak
 golang.org/x/tools              < tests
 github.com/caddyserver/caddy/v2 < caddymodule, ., cmd/caddy, examples/quickstart, examples/backends, examples/clients, bench
 *                               < caddymodule, cmd/caddy, examples/quickstart, bench

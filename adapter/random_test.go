@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -17,27 +15,17 @@ import (
 	"golang.org/x/tools/txtar"
 
 	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/soak"
 )
-
-// fromEnv is a number that make soak sets; otherwise it is unless.
-func fromEnv(t *testing.T, name string, unless uint64) uint64 {
-	text := os.Getenv(name)
-	if text == "" {
-		return unless
-	}
-	n, err := strconv.ParseUint(text, 10, 64)
-	require.NoError(t, err, name)
-	return n
-}
 
 // randomly runs once over and over, on both of two processors, with a seed that is
 // printed: INTENTS_SEED repeats a run, INTENTS_EXECS says how often.
 func randomly(t *testing.T, once func(random *rand.Rand) error) {
 	begun := time.Now()
-	seed := fromEnv(t, "INTENTS_SEED", uint64(begun.UnixNano()))
-	execs := fromEnv(t, "INTENTS_EXECS", 20_000)
+	seed := soak.Seed(t)
+	execs := soak.Number(t, "INTENTS_EXECS", 20_000)
 	const workers = 2
-	t.Logf("seed %d, %d executions", seed, execs)
+	t.Logf("%d executions", execs)
 	var running sync.WaitGroup
 	for worker := range uint64(workers) {
 		running.Go(func() {

@@ -114,11 +114,6 @@ func playFill(args []string) error {
 	if err != nil {
 		return err
 	}
-	stop, err := profiled()
-	if err != nil {
-		return err
-	}
-	defer stop()
 	s, err := boltstore.Open(args[0], boltstore.Options{})
 	if err != nil {
 		return err
@@ -167,11 +162,6 @@ func playActive(args []string) error {
 	if err != nil {
 		return err
 	}
-	stop, err := profiled()
-	if err != nil {
-		return err
-	}
-	defer stop()
 	backend := new(chatter)
 	g, err := settings(backend, engine.DefaultPace, engine.DefaultInFlight, activeRate)
 	if err != nil {

@@ -24,9 +24,9 @@ const profileVariable = "INTENTS_BENCH_PROFILE"
 
 var roles = map[string]func(args []string) error{
 	"caddy":  playCaddy,
-	"fill":   playFill,
-	"active": playActive,
-	"tick":   playTick,
+	"fill":   profiled(playFill),
+	"active": profiled(playActive),
+	"tick":   profiled(playTick),
 }
 
 // A process is this program in another role. It is asked by a line on its standard
@@ -100,13 +100,20 @@ func (p *process) kill() {
 // answer is the other end of ask.
 func answer(v any) error { return json.NewEncoder(os.Stdout).Encode(v) }
 
-// profiled writes a CPU profile of a role from here on, if one is wanted.
-func profiled() (stop func(), err error) {
-	path := os.Getenv(profileVariable)
-	if path == "" {
-		return func() {}, nil
+// profiled makes a role write a CPU profile of itself, if one is wanted.
+func profiled(play func(args []string) error) func(args []string) error {
+	return func(args []string) error {
+		path := os.Getenv(profileVariable)
+		if path == "" {
+			return play(args)
+		}
+		stop, err := profileTo(path + ".cpu")
+		if err != nil {
+			return err
+		}
+		defer stop()
+		return play(args)
 	}
-	return profileTo(path + ".cpu")
 }
 
 // clockTick is the unit of CPU times in /proc; Linux has had no other for decades

@@ -68,11 +68,6 @@ func playTick(args []string) error {
 	if err != nil {
 		return err
 	}
-	stop, err := profiled()
-	if err != nil {
-		return err
-	}
-	defer stop()
 	backend := &gated{chatter: chatter{mute: true}}
 	backend.gate.Lock()
 	pace := engine.DefaultPace

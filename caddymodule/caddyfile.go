@@ -166,10 +166,10 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 //
 // Upstreams are those of reverse_proxy; they and a backend block exclude each
 // other. For the job block see jobBlock.
-func parseHandler(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
-	d := helper.Dispenser
+func parseHandler(file httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	d := file.Dispenser
 	d.Next() // "intents"
-	p := handlerParser{helper: helper, handler: new(Handler), places: placesIn(d.Token())}
+	p := handlerParser{file: file, handler: new(Handler), places: placesIn(d.Token())}
 	if upstreams := d.RemainingArgs(); len(upstreams) > 0 {
 		if err := p.parseUpstreams(d, upstreams); err != nil {
 			return nil, err
@@ -195,7 +195,7 @@ func parseHandler(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, err
 
 // A handlerParser makes a handler of one directive.
 type handlerParser struct {
-	helper  httpcaddyfile.Helper
+	file    httpcaddyfile.Helper
 	handler *Handler
 	jobs    []*jobParser
 	places  places
@@ -219,7 +219,7 @@ func (p *handlerParser) parseBackend(d *caddyfile.Dispenser) error {
 	if p.handler.BackendRaw != nil {
 		return d.Err("backend: there are upstreams after `intents` already; write one or the other")
 	}
-	sub, err := httpcaddyfile.ParseSegmentAsSubroute(p.helper.WithDispenser(d.NewFromNextSegment()))
+	sub, err := httpcaddyfile.ParseSegmentAsSubroute(p.file.WithDispenser(d.NewFromNextSegment()))
 	if err != nil {
 		return err
 	}
@@ -292,10 +292,10 @@ func (p *handlerParser) check() error {
 // meaning. Provision finds that too, but without lines.
 func (p *handlerParser) unique(j *jobParser, h *Handler) error {
 	const key = "intents.jobs"
-	all, ok := p.helper.State[key].(map[engine.JobName]jobAt)
+	all, ok := p.file.State[key].(map[engine.JobName]jobAt)
 	if !ok {
 		all = make(map[engine.JobName]jobAt)
-		p.helper.State[key] = all
+		p.file.State[key] = all
 	}
 	name := engine.JobName{Scope: h.Name, Name: j.job.Name}
 	meant := h.meaning(j.job, h.BackendRaw)

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,36 +19,20 @@ import (
 
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/internal/legacytest"
+	"github.com/caddy-intents/caddy-intents/internal/soak"
 	"github.com/caddy-intents/caddy-intents/internal/sse"
 	"github.com/caddy-intents/caddy-intents/store"
 	"github.com/caddy-intents/caddy-intents/store/boltstore"
 )
-
-// rounds of kill -9 in one run; make soak asks for more.
-func rounds(t *testing.T) int {
-	text := os.Getenv("INTENTS_ROUNDS")
-	if text == "" {
-		return 5
-	}
-	n, err := strconv.Atoi(text)
-	require.NoError(t, err, "INTENTS_ROUNDS")
-	return n
-}
 
 // TestKillAtARandomMomentLosesNothingAcknowledged kills a real Caddy under load,
 // again and again, and has an auditor hold what clients were told against what the
 // store and the backend know.
 func TestKillAtARandomMomentLosesNothingAcknowledged(t *testing.T) {
 	begun := time.Now()
-	seed := uint64(begun.UnixNano())
-	if text := os.Getenv("INTENTS_SEED"); text != "" {
-		var err error
-		seed, err = strconv.ParseUint(text, 10, 64)
-		require.NoError(t, err, "INTENTS_SEED")
-	}
+	seed := soak.Seed(t)
 	random := rand.New(rand.NewPCG(seed, 0))
-	n := rounds(t)
-	t.Logf("seed %d, %d rounds", seed, n)
+	n := soak.Number(t, "INTENTS_ROUNDS", 5)
 
 	p := newProcess(t)
 	p.backend.EveryJobSays(legacytest.Status{State: "pending"}, legacytest.Status{State: "running", Percent: 20},

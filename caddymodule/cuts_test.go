@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,23 +19,14 @@ import (
 
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/internal/legacytest"
+	"github.com/caddy-intents/caddy-intents/internal/soak"
 	"github.com/caddy-intents/caddy-intents/internal/sse"
 )
-
-// cutIntents is how many intents are followed: a few, or what the environment says.
-func cutIntents(t *testing.T) int {
-	text := os.Getenv("INTENTS_CUTS")
-	if text == "" {
-		return 40
-	}
-	n, err := strconv.Atoi(text)
-	require.NoError(t, err)
-	return n
-}
 
 // Each intent has an observer whose connection breaks after every 1 to 20 events,
 // while Caddy is reloaded again and again, and stopped and started once.
 func TestObserversThatAreCutAtRandomSeeEveryEventOnce(t *testing.T) {
+	begun, seed := time.Now(), soak.Seed(t)
 	s := newSite(t)
 	var script []legacytest.Status
 	for percent := 4; percent < 100; percent += 8 {
@@ -52,12 +42,13 @@ func TestObserversThatAreCutAtRandomSeeEveryEventOnce(t *testing.T) {
 	problems := make(chan error, 1) // the first one is enough; others are dropped when it is full
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	cuts := make([]int, cutIntents(t))
+	cuts := make([]int, soak.Number(t, "INTENTS_CUTS", 40))
 	for i := range cuts {
 		id, _ := s.submit()
 		observers.Go(func() {
+			random := rand.New(rand.NewPCG(seed, uint64(i)))
 			err := error(nil)
-			if cuts[i], err = followThroughCuts(ctx, "http://"+s.addr+"/v1/intents/"+id+"/events/stream"); err != nil {
+			if cuts[i], err = followThroughCuts(ctx, random, "http://"+s.addr+"/v1/intents/"+id+"/events/stream"); err != nil {
 				select {
 				case problems <- err:
 				default:
@@ -96,11 +87,12 @@ func TestObserversThatAreCutAtRandomSeeEveryEventOnce(t *testing.T) {
 		all += n
 	}
 	require.GreaterOrEqual(t, all, len(cuts), "connections were cut")
+	t.Logf("%d intents, %d cuts, %s", len(cuts), all, time.Since(begun).Round(time.Millisecond))
 }
 
 // followThroughCuts follows an intent to its end on connections that it breaks, and
 // returns on how many besides the first. An error says what was wrong with the events.
-func followThroughCuts(ctx context.Context, url string) (cuts int, err error) {
+func followThroughCuts(ctx context.Context, random *rand.Rand, url string) (cuts int, err error) {
 	transport := &http.Transport{DisableKeepAlives: true}
 	seq, last := int64(0), ""
 	for ; ; cuts++ {
@@ -119,7 +111,7 @@ func followThroughCuts(ctx context.Context, url string) (cuts int, err error) {
 			<-time.After(20 * time.Millisecond)
 			continue
 		}
-		status, err := readSome(resp, 1+rand.IntN(20), &seq, &last)
+		status, err := readSome(resp, 1+random.IntN(20), &seq, &last)
 		resp.Body.Close()
 		if err != nil || status.Terminal() {
 			return cuts, err
