@@ -56,10 +56,14 @@ func (o *responseWire) Write(p []byte) (n int, err error) {
 }
 
 func (o *responseWire) setDeadline() error {
-	timeout := writeTimeout
-	if o.drained.Err() != nil {
-		timeout = hurryTimeout
+	err := o.endBy(writeTimeout)
+	if o.drained.Err() != nil { // looked at last: a drain that begins later comes after this deadline
+		err = o.endBy(hurryTimeout)
 	}
+	return err
+}
+
+func (o *responseWire) endBy(timeout time.Duration) error {
 	o.until = time.Now().Add(timeout)
 	return tolerate(o.rc.SetWriteDeadline(o.until))
 }

@@ -86,6 +86,8 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, who Asker, next N
 	}
 	q := &question{server: s, r: r, who: &who, next: next, target: target, id: id}
 	switch {
+	case r.Method == http.MethodOptions, r.Method == http.MethodTrace: // changes nothing, and anybody's page can send one
+		return next(w, r)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		return q.change(w)
 	case !plain(r), id == (intent.ID{}) && s.byTemplate(target) == nil:
@@ -249,7 +251,11 @@ func (q *question) ask(w http.ResponseWriter) error {
 
 // learn admits the client if the backend has. Any other answer takes an admission
 // back, but for one that says that the backend is away, or that nothing has changed.
+// A client that has left was told nothing, whatever code stands for that.
 func (q *question) learn(c *copied, asked time.Time) *admission {
+	if q.r.Context().Err() != nil {
+		return nil
+	}
 	admissions := q.server.Admissions
 	answer, ok := c.answer()
 	if !ok {

@@ -1,6 +1,7 @@
 package offload_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -170,6 +171,44 @@ func TestOtherMethodsVoidWhatWasRead(t *testing.T) {
 		c.get(job)
 		require.Equal(t, http.StatusOK, c.do("DELETE", "/reports/status/"+job).Code)
 		require.Contains(t, c.get(job).Body.String(), "cancelled")
+	})
+}
+
+func TestSafeMethodsVoidNothing(t *testing.T) {
+	for _, method := range []string{http.MethodOptions, http.MethodTrace} {
+		inBubble(t, func(tt *tester) {
+			c := tt.client()
+			_, job := c.submit()
+			tt.backend.Says(job, "running", 40)
+			c.get(job)
+			stranger := tt.client("X-User", "nobody", "Origin", "https://app.example.com", "Access-Control-Request-Method", "GET")
+			stranger.do(method, "/reports/status/"+job)
+			before := tt.backendAsked(job)
+			c.get(job)
+			require.Equal(t, before, tt.backendAsked(job), method)
+		})
+	}
+}
+
+func TestAClientThatLeavesTakesNobodysAdmissionBack(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		c := tt.client()
+		_, job := c.submit()
+		tt.backend.Says(job, "running", 40)
+		c.get(job)
+		before := tt.backendAsked(job)
+
+		r := c.request(http.MethodGet, "/reports/status/"+job, "Accept", "text/html")
+		ctx, leave := context.WithCancel(r.Context())
+		r = r.WithContext(ctx)
+		left := func(w http.ResponseWriter, _ *http.Request) error { // as reverse_proxy does
+			leave()
+			w.WriteHeader(499)
+			return nil
+		}
+		require.NoError(t, tt.server.Serve(httptest.NewRecorder(), r, c.asker(), left))
+		c.get(job)
+		require.Equal(t, before, tt.backendAsked(job))
 	})
 }
 

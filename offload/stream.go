@@ -34,7 +34,7 @@ func (q *question) stream(w http.ResponseWriter) error {
 	if _, ok := object(a.own.Body); !ok {
 		return give()
 	}
-	in, proven, err := q.follow(a)
+	f, err := q.follow(a)
 	if p, ok := errors.AsType[*observe.Problem](err); ok {
 		p.ServeHTTP(w, q.r)
 		return nil
@@ -42,12 +42,13 @@ func (q *question) stream(w http.ResponseWriter) error {
 	if err != nil {
 		return give()
 	}
-	words := &words{engine: q.server.Engine, own: &a.own, maker: a.maker, proven: proven, owner: proven && q.owner(in)}
-	if data, ok := words.data(in, "", words.latest(in.ID)); !ok || !observe.FitsWords(data) {
+	words := &words{engine: q.server.Engine, own: &f.admitted.own, maker: f.admitted.maker,
+		proven: f.proven, owner: f.proven && q.owner(f.in)}
+	if data, ok := words.data(f.in, "", words.latest(f.in.ID)); !ok || !observe.FitsWords(data) {
 		return give()
 	}
-	a.own.replyCORS(w.Header())
-	q.server.Observer.Speak(w, q.r, in, words)
+	f.admitted.own.replyCORS(w.Header())
+	q.server.Observer.Speak(w, q.r, f.in, words)
 	return nil
 }
 
@@ -89,40 +90,46 @@ func (q *question) owner(in *intent.Intent) bool {
 	return q.who.Owners == nil
 }
 
-// follow returns the intent to follow, which is stored now if the job has none, and
-// whether it is known that the client means this one. An ended one can be told of even
-// so, in the words of the answer that the client itself was given.
-func (q *question) follow(a *admission) (in *intent.Intent, proven bool, err error) {
+// A followed intent is one whose job a client can be told of. An ended one can be even
+// if it is not proven, in the words of the answer that the client itself was given.
+type followed struct {
+	in       *intent.Intent
+	admitted *admission // the client, to this intent
+	proven   bool       // it is known that the client means this one
+}
+
+// follow returns the intent to follow, which is stored now if the job has none.
+func (q *question) follow(a *admission) (followed, error) {
 	s := q.server
 	if a.id == (intent.ID{}) || a.reused != (intent.ID{}) {
 		return q.adopt(a)
 	}
 	stored, err := s.Store.Get(q.r.Context(), a.id)
 	if err != nil {
-		return nil, false, err
+		return followed{}, err
 	}
 	over := stored.Status.Terminal()
-	proven = a.mine || !over && q.proven(q.r.Context(), a)
+	proven := a.mine || !over && q.proven(q.r.Context(), a)
 	if !proven && !over {
-		return nil, false, errNotOurs
+		return followed{}, errNotOurs
 	}
-	return &stored, proven, nil
+	return followed{&stored, a, proven}, nil
 }
 
 // adopt stores an intent for a job that nobody submitted here.
-func (q *question) adopt(a *admission) (in *intent.Intent, proven bool, err error) {
+func (q *question) adopt(a *admission) (followed, error) {
 	s := q.server
 	job := s.byTemplate(q.target)
 	nobody := q.who.Owners != nil && q.who.Owner == "" // makes no intents, as with a submit
 	if job == nil || job.NoAdopt || nobody {
-		return nil, false, errNotOurs
+		return followed{}, errNotOurs
 	}
 	d, _ := job.matcher.Match(q.target)
 	if !job.matcher.Whole(d) {
-		return nil, false, errNotOurs
+		return followed{}, errNotOurs
 	}
 	if wait := s.adopted.take(q.who.Client, time.Now()); wait > 0 {
-		return nil, false, &observe.Problem{
+		return followed{}, &observe.Problem{
 			Status: http.StatusTooManyRequests, Code: "too_many_adoptions", RetryAfter: wait,
 			Message: "this client has asked for streams of too many jobs that were not submitted here",
 		}
@@ -139,27 +146,25 @@ func (q *question) adopt(a *admission) (in *intent.Intent, proven bool, err erro
 	})
 	if errors.Is(err, store.ErrExists) { // somebody else was first; what the client sees of it is decided anew
 		if q.id, err = s.Store.ByJob(q.r.Context(), store.JobKey{Scope: s.Scope, StatusURL: q.target}); err != nil {
-			return nil, false, err
+			return followed{}, err
 		}
 		again, err := q.read(*a.own.Answer, a.own.asked)
 		if err != nil || again.reused != (intent.ID{}) {
-			return nil, false, errNotOurs
+			return followed{}, errNotOurs
 		}
 		again.until, again.own = a.until, a.own
 		s.Admissions.put(q.by, again)
-		*a = *again
-		return q.follow(a)
+		return q.follow(again)
 	}
 	if err != nil {
 		s.Logger.ErrorContext(q.r.Context(), "adopting a job", "job", job.Name, "err", err)
-		return nil, false, err
+		return followed{}, err
 	}
 	s.Admissions.Made(made.ID, s.Scope, q.r, *q.who)
 	q.id = made.ID
 	adopted := &admission{until: a.until, id: made.ID, job: job.Name, own: a.own, mine: true, maker: true}
 	s.Admissions.put(q.by, adopted)
-	*a = *adopted
-	return &made, true, nil
+	return followed{&made, adopted, true}, nil
 }
 
 // words say how an intent stands with the backend's latest status object.

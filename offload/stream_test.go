@@ -165,6 +165,27 @@ func TestAJobThatWasSubmittedElsewhereIsAdoptedOnce(t *testing.T) {
 	})
 }
 
+// They share an admission, which nobody may change under the others.
+func TestTabsOfOneBrowserAdoptAJobTogether(t *testing.T) {
+	for range 20 { // in as many orders as it takes for two to meet
+		inBubble(t, func(tt *tester) {
+			tt.backend.Says("77", "running", 10)
+			c := tt.client()
+			require.Equal(t, http.StatusOK, c.get("77").Code)
+			var tabs []*listener
+			for range 8 {
+				tabs = append(tabs, c.begins("77"))
+			}
+			tt.passes(4 * time.Second)
+			about := tabs[0].wantStream().last()["intent"].(map[string]any)
+			for _, tab := range tabs {
+				require.Equal(t, about["id"], tab.wantStream().last()["intent"].(map[string]any)["id"])
+				tab.leave()
+			}
+		})
+	}
+}
+
 func TestNothingIsAdoptedWhereTheConfigSaysSo(t *testing.T) {
 	inBubble(t, func(tt *tester) {
 		tt.backend.Says("77", "running", 10)
