@@ -160,18 +160,16 @@ func (a *App) open() *parts {
 	}
 }
 
-// Stop takes the settings back. Polls and streams go on if another config uses
-// the same store.
-func (a *App) Stop() error {
+// Stop does nothing: requests in flight need the settings until the http app has
+// stopped, and Caddy stops apps in any order.
+func (a *App) Stop() error { return nil }
+
+// Cleanup takes the settings back and drops the reference to the installation. Polls
+// and streams go on if another config uses the same store; the last reference ends it.
+func (a *App) Cleanup() error {
 	if a.retire != nil {
 		a.retire()
-		a.retire = nil
 	}
-	return nil
-}
-
-// Cleanup drops the reference to the installation; the last one ends it.
-func (a *App) Cleanup() error {
 	if a.address == "" {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,14 @@ import (
 )
 
 func TestSIGTERMEndsStreamsOfOlderConfigsAndFinishesSubmits(t *testing.T) {
+	for range 4 { // Caddy stops its apps in any order
+		endsStreamsAndFinishesSubmits(t)
+	}
+}
+
+func endsStreamsAndFinishesSubmits(t *testing.T) {
 	p := newProcess(t)
+	report := strings.Replace(report, "poll 100ms", "copy_headers Authorization\npoll 100ms", 1)
 	p.configure(report)
 	p.Start()
 	id, _ := p.submit()
@@ -37,7 +45,13 @@ func TestSIGTERMEndsStreamsOfOlderConfigsAndFinishesSubmits(t *testing.T) {
 	}
 	submitted := make(chan answer)
 	go func() {
-		resp, err := http.Post("http://"+p.addr+"/reports/generate", "application/json", strings.NewReader(`{}`))
+		r, err := http.NewRequest(http.MethodPost, "http://"+p.addr+"/reports/generate", strings.NewReader(`{}`))
+		if err != nil {
+			submitted <- answer{}
+			return
+		}
+		r.Header.Set("Authorization", "Bearer of the client")
+		resp, err := http.DefaultTransport.RoundTrip(r)
 		if err != nil {
 			submitted <- answer{}
 			return
@@ -61,11 +75,17 @@ func TestSIGTERMEndsStreamsOfOlderConfigsAndFinishesSubmits(t *testing.T) {
 	require.NotEmpty(t, got.id)
 	require.Zero(t, p.ExitCode(), p.Log)
 
+	before := len(p.backend.Asked())
 	p.Start()
 	for _, j := range p.backend.Jobs() {
 		p.backend.Finishes(j.ID)
 	}
 	p.observe(got.id).until(intent.Completed)
+	require.True(t, slices.ContainsFunc(p.backend.Asked()[before:], func(r legacytest.Asked) bool {
+		return r.Header.Get("Authorization") == "Bearer of the client"
+	}), "its polls carry the headers that were to be copied")
+	p.Terminate()
+	require.Zero(t, p.ExitCode(), p.Log)
 }
 
 func TestValidateBesideARunningServerOpensNothing(t *testing.T) {
