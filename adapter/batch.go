@@ -87,17 +87,23 @@ func (c *compiler) batchRequest(b *batch, s *Batch) (err error) {
 	if b.target, err = parseListing(s.Target); err != nil {
 		return &SpecError{Field: "poll batch", Err: err}
 	}
+	header := s.Header
+	if header == nil && c.spec.Status != nil {
+		header = c.spec.Status.Header
+	}
 	if s.Body != "" {
+		if media := mediaTypeOf(header); !isJSON(media) {
+			return specErr("poll batch body", "is JSON, and its Content-Type is %s: leave that out of the headers", media)
+		}
+		if err := checkPlaceholders("poll batch body", s.Body); err != nil {
+			return err
+		}
 		if b.body, err = parseBodyListing(s.Body); err != nil {
 			return &SpecError{Field: "poll batch body", Err: err}
 		}
 		if b.body.lists() && b.target.lists() {
 			return specErr("poll batch body", "the ids stand in the path already: write {job_ids} once")
 		}
-	}
-	header := s.Header
-	if header == nil && c.spec.Status != nil {
-		header = c.spec.Status.Header
 	}
 	for _, name := range slices.Sorted(maps.Keys(header)) {
 		for _, value := range header[name] {

@@ -80,6 +80,22 @@ func TestIntentsThatDifferInWhatTheBatchSaysShareNoRequest(t *testing.T) {
 	require.NotEqual(t, key("a", "x"), key("b", "x"))
 }
 
+func TestAParameterOfTheSubmitIsOneValueInTheBodyOfABatch(t *testing.T) {
+	job := compile(t, `{"submit":{"path":"/{params.shard}/{params.user}"},"status":{"target":"/jobs/{job_id}"},
+		"poll":{"batch":{"target":"/jobs","body":"{\"shard\":{params.shard},\"user\":\"{params.user}\",\"ids\":{job_ids}}"}}}`, adapter.Options{})
+	body := func(shard, user string) (string, error) {
+		in := running()
+		in.Params = map[string]string{"shard": shard, "user": user}
+		r, _, err := job.BatchRequest([]*intent.Intent{in})
+		return string(r.Body), err
+	}
+	sent, err := body("1", `a","admin":"yes`)
+	require.NoError(t, err)
+	require.Equal(t, `{"shard":1,"user":"a\",\"admin\":\"yes","ids":["7"]}`, sent)
+	_, err = body("1],[null", "a")
+	require.ErrorContains(t, err, "shard")
+}
+
 func TestABatchAnswerIsBounded(t *testing.T) {
 	job := compile(t, statusSpec(`"poll":{"batch":{"target":"/jobs"}}`), adapter.Options{})
 	read := job.ReadBatch([]*intent.Intent{running()}, ok("["+strings.Repeat(`{"id":"8"},`, 10_000)+`{"id":"7"}]`))

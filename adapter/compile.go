@@ -238,6 +238,9 @@ func (c *compiler) body(field string, e *Endpoint, compiled *endpoint) error {
 		return nil
 	}
 	field += " body"
+	if err := checkPlaceholders(field, e.Body); err != nil {
+		return err
+	}
 	media := mediaTypeOf(e.Header)
 	body, err := parseBody(e.Body, media)
 	if err != nil {
@@ -272,8 +275,7 @@ func (c *compiler) headerLine(of, name, value string) (headerLine, error) {
 	case strings.ContainsFunc(value, unicode.IsControl):
 		return headerLine{}, specErr(field, "its value contains a control character")
 	}
-	// The value may be a secret: the error names the placeholder and no more.
-	if name := caddyPlaceholder(value); name != "" {
+	if name := caddyPlaceholder(value); name != "" { // the value may be a secret
 		return headerLine{}, specErr(field, "{%s} was not replaced: only {env.<name>}, {file.<path>} and the like that are known when the config is loaded can be used, besides {job_id} and {params.<name>}", name)
 	}
 	line := headerLine{name: canonical, value: parseHeaderValue(value)}
@@ -282,6 +284,14 @@ func (c *compiler) headerLine(of, name, value string) (headerLine, error) {
 
 // ownHeaders frame the message or say where it goes.
 var ownHeaders = []string{"Host", "Content-Length", "Transfer-Encoding", "Connection", "Upgrade", "Trailer", "Te", "Keep-Alive"}
+
+// checkPlaceholders refuses in a body what is replaced in headers only.
+func checkPlaceholders(field, body string) error {
+	if name := caddyPlaceholder(body); name != "" {
+		return specErr(field, "{%s} is not replaced in a body: send it in a header, such as header Authorization {%s}, or write {$NAME} for what the environment has when the Caddyfile is read", name, name)
+	}
+	return nil
+}
 
 // caddyPlaceholder finds a placeholder that only Caddy could have replaced.
 func caddyPlaceholder(value string) string {

@@ -62,8 +62,12 @@ func parseBodyListing(src string) (*listing, error) {
 	if strings.Contains(after, idsPlaceholder) {
 		return nil, fmt.Errorf("the ids stand there twice: write %s once", idsPlaceholder)
 	}
+	if ok && withinQuotes(before) {
+		return nil, fmt.Errorf("%s is an array and stands in a JSON string: write it without the quotes", idsPlaceholder)
+	}
 	l := newListing(src)
-	l.head, l.tail = jsonText(before), jsonText(after)
+	l.head.parseText(before, placeInJSON)
+	l.tail.parseText(after, placeInJSON)
 	if ok {
 		l.escape, l.sep = escapeJSON, ","
 		l.head.parts = append(l.head.parts, part{literal: "["})
@@ -90,17 +94,6 @@ func (l *listing) each(path, before, after string) error {
 
 func (t *template) path(src string) error  { return t.parse(src, url.PathEscape, escapeLiteral) }
 func (t *template) query(src string) error { return t.parse(src, escapeQuery, escapeLiteral) }
-
-// jsonText reads a text whose placeholders stand within the quotes of a JSON text.
-func jsonText(src string) *template {
-	t := parseHeaderValue(src)
-	for i := range t.parts {
-		if t.parts[i].capture != "" {
-			t.parts[i].escape = escapeJSON
-		}
-	}
-	return t
-}
 
 // escapeJSON escapes what cannot stand between the quotes of a JSON text.
 func escapeJSON(s string) string {

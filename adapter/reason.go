@@ -40,7 +40,7 @@ func (j *Job) Reasons(in *intent.Intent, a Answer) []Reason {
 func (j *Job) whyState(v *view, m memory) Reason {
 	for _, rule := range j.state.rules {
 		if holds, err := rule.when.holds(v); holds && err == nil {
-			return Reason{Line: fmt.Sprintf("%s when %s", rule.name(), rule.when.src), Value: "true"}
+			return Reason{Line: fmt.Sprintf("%s when %s", rule.says, rule.when.src), Value: "true"}
 		}
 	}
 	if outcome, _ := byCode(v.Code); outcome != 0 {
@@ -72,25 +72,10 @@ func (j *Job) whyAuto(v *view) Reason {
 	}
 	for _, names := range []map[string]int{doneNames, readyNames} {
 		if keys := o.named(names); len(keys) > 0 {
-			return Reason{Value: fmt.Sprintf("%s is %v", o.sub(keys[0]), o.fields[keys[0]])}
+			return Reason{Value: fmt.Sprintf("%s is %s", o.sub(keys[0]), showValue(o.fields[keys[0]]))}
 		}
 	}
 	return Reason{Value: "code " + strconv.Itoa(v.Code)}
-}
-
-// name is how config writes what a rule means.
-func (r rule) name() string {
-	for name, outcome := range ruleOutcomes {
-		if r.outcome != 0 && r.outcome == outcome {
-			return name
-		}
-	}
-	for _, s := range statusNames {
-		if s.status == r.status {
-			return s.name
-		}
-	}
-	return ""
 }
 
 func (j *Job) whyProgress(v *view) Reason {
@@ -139,3 +124,10 @@ func (j *Job) whyError(v *view) Reason {
 
 // show makes a text of a backend fit for a terminal.
 func show(s string) string { return strconv.QuoteToGraphic(clip(s, 200)) }
+
+func showValue(v any) string {
+	if truth, ok := v.(bool); ok {
+		return strconv.FormatBool(truth)
+	}
+	return show(fmt.Sprint(v))
+}

@@ -87,7 +87,7 @@ func checkTarget(src string) error {
 // parseHeaderValue reads the template of a header.
 func parseHeaderValue(src string) *template {
 	t := &template{src: src}
-	t.parseText(func(string) part { return part{escape: same} })
+	t.parseText(src, func(string) part { return part{escape: same} })
 	return t
 }
 
@@ -95,24 +95,24 @@ func same(s string) string { return s }
 
 // parseText finds the placeholders in a text. Other braces stay as they are: a token
 // may have some, and JSON has. Place gives what fits a value for what it follows.
-func (t *template) parseText(place func(before string) part) {
+func (t *template) parseText(src string, place func(before string) part) {
 	literal := 0 // where the one under way begins
-	for at := 0; at < len(t.src); at++ {
-		if t.src[at] != '{' {
+	for at := 0; at < len(src); at++ {
+		if src[at] != '{' {
 			continue
 		}
-		name, _, closed := strings.Cut(t.src[at+1:], "}")
+		name, _, closed := strings.Cut(src[at+1:], "}")
 		capture, ok := captureName(name)
 		if !closed || !ok {
 			continue
 		}
-		filled := place(t.src[:at])
+		filled := place(src[:at])
 		filled.capture = capture
-		t.parts = append(t.parts, part{literal: t.src[literal:at]}, filled)
+		t.parts = append(t.parts, part{literal: src[literal:at]}, filled)
 		at += len(name) + 1
 		literal = at + 1
 	}
-	t.parts = append(t.parts, part{literal: t.src[literal:]})
+	t.parts = append(t.parts, part{literal: src[literal:]})
 }
 
 const (
@@ -128,20 +128,33 @@ func parseBody(src, media string) (*template, error) {
 	case !utf8.ValidString(src):
 		return nil, fmt.Errorf("%q is not valid UTF-8", src)
 	case media == formType:
-		t.parseText(func(string) part { return part{escape: url.QueryEscape} })
-	case media == "" || media == jsonType || strings.HasSuffix(media, "+json"):
-		t.parseText(placeInJSON)
+		t.parseText(src, func(string) part { return part{escape: url.QueryEscape} })
+	case isJSON(media):
+		t.parseText(src, placeInJSON)
 	default:
-		if t.parseText(placeInJSON); len(t.captures()) > 0 {
+		if t.parseText(src, placeInJSON); len(t.captures()) > 0 {
 			return nil, fmt.Errorf("%q has placeholders, and how to escape them is known for JSON and forms, not for %s", src, media)
 		}
 	}
 	return t, nil
 }
 
+// isJSON reports whether a body of this media type is JSON, which one without is.
+func isJSON(media string) bool {
+	return media == "" || media == jsonType || strings.HasSuffix(media, "+json")
+}
+
 // placeInJSON fits a value for JSON: between quotes it is a part of that string, and
 // elsewhere it has to be a number.
 func placeInJSON(before string) part {
+	if withinQuotes(before) {
+		return part{escape: escapeJSON}
+	}
+	return part{escape: same, number: true}
+}
+
+// withinQuotes reports whether what follows is a part of a JSON string.
+func withinQuotes(before string) bool {
 	quoted := false
 	for i := 0; i < len(before); i++ {
 		switch {
@@ -151,13 +164,7 @@ func placeInJSON(before string) part {
 			quoted = !quoted
 		}
 	}
-	if !quoted {
-		return part{escape: same, number: true}
-	}
-	return part{escape: func(s string) string {
-		text := string(encodeJSON(s))
-		return text[1 : len(text)-1]
-	}}
+	return quoted
 }
 
 func isNumber(s string) bool {

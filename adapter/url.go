@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -24,10 +25,11 @@ type hostPort struct{ host, port string } // port "" for any
 func compileHosts(o Options) (hosts, error) {
 	var known hosts
 	for _, h := range o.AllowHosts {
-		if h == "" || strings.ContainsAny(h, "/@?#\\ {}") {
+		known = append(known, splitHost(h))
+		port := known[len(known)-1].port
+		if _, err := strconv.ParseUint(port, 10, 16); h == "" || strings.ContainsAny(h, "/@?#\\ {}*") || port != "" && err != nil {
 			return nil, specErr("allow_host", "%q is not a host: write jobs.example.com or jobs.example.com:8443", h)
 		}
-		known = append(known, splitHost(h))
 	}
 	for _, u := range o.Upstreams {
 		known = append(known, splitHost(u))

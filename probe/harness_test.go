@@ -53,7 +53,7 @@ func run(t *testing.T, backend *scripted, spec adapter.Spec) *probe.Report {
 	return report
 }
 
-// A scripted backend answers "<code> <location>|<body>", the last one for ever.
+// A scripted backend answers "<code> <location>|<body>", the last one for ever, or "never".
 type scripted struct {
 	answers map[string][]string
 	hosts   []string
@@ -70,6 +70,10 @@ func (s *scripted) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	head, body, _ := strings.Cut(script[0], "|")
 	code, location, _ := strings.Cut(head, " ")
+	if code == "never" {
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
 	status, err := strconv.Atoi(code)
 	header := http.Header{}
 	if location != "" {

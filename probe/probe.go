@@ -81,7 +81,17 @@ type run struct {
 // The answers of a run, to try a Spec on.
 type answers struct {
 	submit adapter.Answer
-	polls  []adapter.Answer
+	polls  []adapter.Answer // the first ones and the last one
+}
+
+// maxKept bounds the answers that are kept, and with each line read again.
+const maxKept = 100
+
+func (a *answers) add(poll adapter.Answer) {
+	if len(a.polls) == maxKept {
+		a.polls = a.polls[:maxKept-1]
+	}
+	a.polls = append(a.polls, poll)
 }
 
 // step begins a step of the report with a request and its answer.
@@ -162,7 +172,7 @@ func (r *run) noJob(step *Step, answer adapter.Answer, err error) {
 func (r *run) follow(ctx context.Context) {
 	for range maxPolls {
 		if r.Backend.Wait(ctx, cmp.Or(r.pause, r.Interval)) != nil {
-			r.report.warn("The job had not ended when time was over: give it more with --limit.")
+			r.timeIsOver()
 			return
 		}
 		request, err := r.job.PollRequest(&r.in)
@@ -174,10 +184,17 @@ func (r *run) follow(ctx context.Context) {
 			return
 		}
 		if r.ended {
-			r.linger(ctx, request)
+			if r.report.Status != "" {
+				r.linger(ctx, request)
+			}
 			return
 		}
 	}
+	r.report.warn("The job had not ended after %d polls: ask less often with --interval.", maxPolls)
+}
+
+func (r *run) timeIsOver() {
+	r.report.warn("The job had not ended when time was over: give it more with --limit.")
 }
 
 // poll asks once. It answers false if there is no use in asking again.
@@ -187,10 +204,13 @@ func (r *run) poll(ctx context.Context, request adapter.Request) bool {
 	case step == nil:
 		r.report.warn("The answers end before the job has ended.")
 		return false
+	case !ok && ctx.Err() != nil:
+		r.timeIsOver()
+		return false
 	case !ok:
-		return ctx.Err() == nil
+		return true
 	}
-	r.answers.polls = append(r.answers.polls, answer)
+	r.answers.add(answer)
 	reasons := r.job.Reasons(&r.in, answer)
 	read := r.job.ReadPoll(&r.in, answer)
 	r.in.Memory, r.pause = read.Memory, read.RetryAfter

@@ -134,10 +134,44 @@ func TestAProbeEndsWhenItsTimeIsOver(t *testing.T) {
 	})
 }
 
-func TestNoControlCharacterOfABackendReachesTheTerminal(t *testing.T) {
-	report := replay(t, adapter.Spec{Status: &adapter.Endpoint{Target: "/jobs/{job_id}"}},
-		submitted+polled(200, `{"status":"run\u001b[2Jning","message":"a\u0007b"}`)+polled(200, "\x1b[2J\x00"))
-	require.NotRegexp(t, "[\x00-\x09\x0b-\x1f\x7f]", report.Text())
+func TestAProbeThatWaitsForAnAnswerSaysThatTimeIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend := &scripted{answers: map[string][]string{"POST /jobs": {`202 |{"id":"7"}`}, "GET /jobs/7": {`200 |{"status":"running"}`, "never"}}}
+		report := run(t, backend, adapter.Spec{Submit: adapter.Route{Path: "/jobs"}, Status: &adapter.Endpoint{Target: "/jobs/{job_id}"}})
+		require.Contains(t, strings.Join(report.Warnings, "\n"), "The job had not ended when time was over")
+	})
+}
+
+func TestAProbeAsksOnlySoOften(t *testing.T) {
+	capture := submitted + strings.Repeat(polled(200, `{"status":"running"}`), 1001)
+	report := replay(t, adapter.Spec{Status: &adapter.Endpoint{Target: "/jobs/{job_id}"}}, capture)
+	require.Contains(t, strings.Join(report.Warnings, "\n"), "The job had not ended after 1000 polls")
+}
+
+func TestAJobThatIsGoneWasNotSeenToEnd(t *testing.T) {
+	capture := submitted + polled(200, `{"status":"running"}`) + polled(410, "") + polled(410, "")
+	report := replay(t, adapter.Spec{Status: &adapter.Endpoint{Target: "/jobs/{job_id}"}}, capture)
+	require.Contains(t, strings.Join(report.Warnings, "\n"), "does not know the job any more (410)")
+	require.NotContains(t, strings.Join(report.Warnings, "\n"), "after the end")
+}
+
+func TestNothingOfABackendMovesTheCursorOrMakesALine(t *testing.T) {
+	const attack = `\u001b]0;pwn\u0007\u001b[2J\njob evil {\u009b`
+	spec := adapter.Spec{Status: &adapter.Endpoint{Target: "/jobs/{job_id}"}}
+	for name, capture := range map[string]string{
+		"state and message": submitted + polled(200, `{"status":"run`+attack+`ning","message":"`+attack+`"}`) + polled(200, "\x1b[2J\x00"),
+		"done":              submitted + polled(200, `{"done":"`+attack+`"}`),
+		"code of an error":  submitted + polled(200, `{"status":"failed","error":{"code":"`+attack+`"}}`),
+		"names of fields":   strings.Replace(submitted, `"id"`, `"`+attack+`"`, 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := replay(t, spec, capture).Text()
+			require.NotRegexp(t, "[\x00-\x09\x0b-\x1f\x7f\u0080-\u009f]", text)
+			require.NotRegexp(t, `(?m)^\s*job evil`, text)
+		})
+	}
+	long := replay(t, spec, submitted+polled(200, "<"+strings.Repeat("x", 100_000)+"/>"))
+	require.Less(t, len(long.Text()), 10_000)
 }
 
 func TestAMissingStatusURLIsAskedFor(t *testing.T) {

@@ -31,13 +31,16 @@ type Step struct {
 	Reasons []adapter.Reason `json:"reasons,omitempty"`
 }
 
+// maxLine bounds a line of a report, since what a backend wrote stands in it.
+const maxLine = 500
+
 func (s *Step) say(format string, args ...any) {
-	s.Read = append(s.Read, fmt.Sprintf(format, args...))
+	s.Read = append(s.Read, fit(fmt.Sprintf(format, args...), maxLine))
 }
 
 // warn adds a warning, once.
 func (r *Report) warn(format string, args ...any) {
-	if text := fmt.Sprintf(format, args...); !slices.Contains(r.Warnings, text) {
+	if text := fit(fmt.Sprintf(format, args...), maxLine); !slices.Contains(r.Warnings, text) {
 		r.Warnings = append(r.Warnings, text)
 	}
 }
