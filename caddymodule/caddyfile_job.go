@@ -135,7 +135,7 @@ func (p *jobParser) first(parse func(*caddyfile.Dispenser) error) func(*caddyfil
 
 // check compiles the job as the handler would, and says where a mistake stands.
 func (p *jobParser) check(h *Handler) error {
-	compiled, err := p.job.compile(adapter.Options{AllowHosts: h.AllowHost})
+	compiled, err := p.job.compile(adapter.Options{AllowHosts: h.AllowHost}, unheard)
 	if err == nil {
 		err = h.distinct(compiled)
 		h.jobs = append(h.jobs, compiled)

@@ -144,7 +144,7 @@ func proxyHandler(fs caddycmd.Flags) (*Handler, error) {
 			*e.to = &adapter.Endpoint{Method: method, Target: target}
 		}
 	}
-	if _, err := job.compile(adapter.Options{}); err != nil {
+	if _, err := job.compile(adapter.Options{}, unheard); err != nil {
 		return nil, fmt.Errorf("--%w", err)
 	}
 	proxy := new(reverseproxy.Handler)

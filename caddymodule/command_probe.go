@@ -238,6 +238,9 @@ func (p probing) block(what probe.Probe, report *probe.Report) string {
 			status.Header = http.Header{}
 		}
 		for _, name := range slices.Sorted(maps.Keys(live.Header)) {
+			if name == "Host" { // the proxy's own
+				continue
+			}
 			status.Header.Set(name, "{env."+strings.ToUpper(strings.ReplaceAll(name, "-", "_"))+"}")
 		}
 		j.Status = &status

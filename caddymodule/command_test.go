@@ -91,13 +91,13 @@ func TestAProbeOfALiveAPIPrintsABlockWithoutItsToken(t *testing.T) {
 	}))
 	defer backend.Close()
 	output, err := probed(t, "--submit", "POST "+backend.URL+"/jobs", "--data", "{}", "--status", "/jobs/{job_id}",
-		"--header", "Authorization: Bearer s3cret", "--interval", "1ms", "--linger", "0s")
+		"--header", "Authorization: Bearer s3cret", "--header", "Host: api.internal", "--interval", "1ms", "--linger", "0s")
 	require.NoError(t, err)
 	require.Contains(t, output, "COMPLETED")
 	require.NotContains(t, output, "s3cret")
 	job, err := adaptBlock(t, blockIn(t, output))
 	require.NoError(t, err, output)
-	require.Equal(t, []string{"{env.AUTHORIZATION}"}, job.Status.Header["Authorization"])
+	require.Equal(t, http.Header{"Authorization": {"{env.AUTHORIZATION}"}}, job.Status.Header)
 }
 
 func TestAProbeByAPresetPrintsThePresetsName(t *testing.T) {

@@ -27,7 +27,11 @@ func (g giver) Give(w http.ResponseWriter, r *http.Request, target string) {
 		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
 		finish:                func(h http.Header) { g.asOurs(h, r) },
 	}
-	if err := g.toBackend(given, r); err != nil && !given.begun {
+	err = g.toBackend(given, r)
+	if err != nil && r.Context().Err() == nil {
+		g.logger.ErrorContext(r.Context(), "giving an observer what the backend has", "err", err)
+	}
+	if err != nil && !given.begun {
 		(&observe.Problem{Status: http.StatusBadGateway, Code: "backend", Message: "the backend did not answer"}).ServeHTTP(w, r)
 	}
 }

@@ -155,7 +155,7 @@ func (h *Handler) check() error {
 	case h.Owner != "" && !isPlaceholder(h.Owner):
 		return fmt.Errorf("owner: %q is not one placeholder and nothing else, and would make an owner of nobody; write for example {http.auth.user.id}", h.Owner)
 	case slices.ContainsFunc(h.CORS, func(o string) bool { return !isOrigin(o) }):
-		return fmt.Errorf("cors: %q: write origins, each with scheme and host and without a path, for example https://app.example.com", h.CORS)
+		return fmt.Errorf("cors: %q: write origins as browsers send them, each with scheme and host in lower case and without a path or the usual port, for example https://app.example.com", h.CORS)
 	case len(h.Jobs) == 0:
 		return errors.New("jobs: missing; write at least one `job <name> { submit ...; status ... }`")
 	}
@@ -165,7 +165,11 @@ func (h *Handler) check() error {
 // isOrigin reports whether o is what a browser sends as Origin.
 func isOrigin(o string) bool {
 	u, err := url.Parse(o)
-	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && o == u.Scheme+"://"+u.Host
+	if err != nil || u.Host == "" || strings.Contains(u.Host, "*") || strings.HasSuffix(u.Host, ":") {
+		return false
+	}
+	usual, ok := map[string]string{"https": "443", "http": "80"}[u.Scheme]
+	return ok && u.Port() != usual && o == strings.ToLower(u.Scheme+"://"+u.Host)
 }
 
 func (h *Handler) provisionBackend(ctx caddy.Context) error {
@@ -204,7 +208,9 @@ func (h *Handler) provisionJobs(backend json.RawMessage) error {
 	}
 	options := adapter.Options{AllowHosts: h.AllowHost, Upstreams: upstreamsOf(backend)}
 	for i, j := range h.Jobs {
-		compiled, err := j.compile(options)
+		compiled, err := j.compile(options, func(header, placeholder string) {
+			h.logger.Warn("a header of our requests has a placeholder that stands for nothing", "job", j.Name, "header", header, "placeholder", placeholder)
+		})
 		if err != nil {
 			return fmt.Errorf("jobs[%d] %q: %w", i, j.Name, err)
 		}

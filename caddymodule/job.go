@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -99,8 +100,9 @@ type Poll struct {
 const defaultDeadline = 24 * time.Hour
 
 // compile checks the job and makes what the engine works with. It changes j only
-// by filling in what Caddy's environment says.
-func (j *Job) compile(o adapter.Options) (*engine.Job, error) {
+// by filling in what Caddy's environment says, and calls missing for what that does
+// not know, or knows to be nothing.
+func (j *Job) compile(o adapter.Options, missing func(header, placeholder string)) (*engine.Job, error) {
 	if j.Name == "" {
 		return nil, errors.New("name: missing; write `job <name> {`")
 	}
@@ -112,7 +114,7 @@ func (j *Job) compile(o adapter.Options) (*engine.Job, error) {
 	if j.Poll != nil {
 		spec.Poll = &j.Poll.Poll
 	}
-	compiled, err := adapter.Compile(resolveHeaders(spec), o)
+	compiled, err := adapter.Compile(environment{caddy.NewReplacer(), missing}.resolve(spec), o)
 	if err != nil {
 		return nil, err
 	}
@@ -158,37 +160,52 @@ func copyable(name string) bool {
 	return true
 }
 
-// resolveHeaders replaces what Caddy's environment knows ({env.*}, {file.*}) in
-// the headers of our requests, which is where tokens are.
-func resolveHeaders(s adapter.Spec) adapter.Spec {
-	repl := caddy.NewReplacer()
+// An environment is what Caddy knows when a config is loaded: {env.*}, {file.*}.
+type environment struct {
+	known   *caddy.Replacer
+	missing func(header, placeholder string)
+}
+
+// resolve replaces it in the headers of our requests, which is where tokens are.
+func (e environment) resolve(s adapter.Spec) adapter.Spec {
 	endpoints := append(fetchOf(&s.Result), &s.Status, &s.Cancel)
 	if s.Then != nil {
 		hop := *s.Then
 		s.Then = &hop
 		endpoints = append(endpoints, append(fetchOf(&hop.Result), &hop.Status, &hop.Cancel)...)
 	}
-	for _, e := range endpoints {
-		if *e == nil {
+	for _, endpoint := range endpoints {
+		if *endpoint == nil {
 			continue
 		}
-		resolved := **e
-		resolved.Header = replaced(repl, resolved.Header)
-		*e = &resolved
+		resolved := **endpoint
+		resolved.Header = e.replaced(resolved.Header)
+		*endpoint = &resolved
 	}
 	if s.Poll != nil && s.Poll.Batch != nil {
-		batch := *s.Poll.Batch
-		batch.Header = replaced(repl, batch.Header)
-		s.Poll = &adapter.Poll{Batch: &batch, Wait: s.Poll.Wait}
+		poll, batch := *s.Poll, *s.Poll.Batch
+		batch.Header = e.replaced(batch.Header)
+		poll.Batch = &batch
+		s.Poll = &poll
 	}
 	return s
 }
 
-func replaced(repl *caddy.Replacer, h http.Header) http.Header {
+// unheard is for when a job is compiled for its errors only.
+func unheard(string, string) {}
+
+var placeholder = regexp.MustCompile(`\{([^{}]+)\}`)
+
+func (e environment) replaced(h http.Header) http.Header {
 	h = h.Clone()
-	for _, values := range h {
+	for name, values := range h {
 		for i, v := range values {
-			values[i] = repl.ReplaceKnown(v, "")
+			for _, found := range placeholder.FindAllStringSubmatch(v, -1) {
+				if value, known := e.known.GetString(found[1]); known && value == "" {
+					e.missing(name, found[0])
+				}
+			}
+			values[i] = e.known.ReplaceKnown(v, "")
 		}
 	}
 	return h

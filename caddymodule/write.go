@@ -247,7 +247,7 @@ func token(s string) string {
 }
 
 func quoted(s string) string {
-	plain := s != "" && s != "{" && s != "}" && !strings.ContainsAny(s, " \t\r\n\\") && !strings.ContainsAny(s[:1], "\"`#<") && !strings.Contains(s, "{$")
+	plain := s != "" && s != "{" && s != "}" && !strings.ContainsAny(s, " \t\r\n\\") && !strings.ContainsAny(s[:1], "\"`#<")
 	switch {
 	case plain:
 		return s

@@ -16,7 +16,7 @@ import (
 func (r *run) learn(line string) {
 	word, value, _ := strings.Cut(line, " ")
 	spec := r.report.Spec
-	if !fill(&spec, word, value) {
+	if !writable(line) || !fill(&spec, word, value) {
 		return
 	}
 	before, errBefore := r.answers.readBy(r.report.Spec, r.submitted)
@@ -95,7 +95,7 @@ func (r *run) unknown(reading intent.Reading) {
 	if word == "" {
 		return
 	}
-	if fit(word, len(word)+1) != word { // nobody could write it into a config
+	if !writable(word) {
 		r.report.warn("The state %q is unknown, and was taken for in progress.", word)
 		return
 	}
@@ -122,6 +122,14 @@ func (r *run) unknown(reading intent.Reading) {
 	if _, err := adapter.Compile(spec, adapter.Options{}); err == nil {
 		r.report.Spec = spec
 	}
+}
+
+// writable reports whether a word can stand in a Caddyfile: there, {$ begins what is
+// replaced before anything else is read, and a backtick calls for quotes in which
+// a backslash does not always mean itself.
+func writable(word string) bool {
+	return fit(word, len(word)+1) == word && !strings.Contains(word, "{$") &&
+		(!strings.Contains(word, "`") || !strings.Contains(word, `\`))
 }
 
 // lineWord is a word as it stands in a line.

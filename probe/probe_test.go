@@ -1,6 +1,7 @@
 package probe_test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,6 +47,16 @@ func TestAnUnknownWordIsWarnedOfAndWritten(t *testing.T) {
 	require.Equal(t, intent.Completed, report.Status)
 	require.Contains(t, strings.Join(report.Warnings, "\n"), `The state "fermenting" is unknown`)
 	require.Equal(t, []string{"fermenting"}, report.Spec.State.Words["in_progress"])
+}
+
+func TestAWordThatNoCaddyfileCanHoldIsNotWritten(t *testing.T) {
+	for _, word := range []string{"{$HOME}", "`\\", "a`\\\" b"} {
+		answer, err := json.Marshal(map[string]string{"status": word})
+		require.NoError(t, err)
+		report := replay(t, adapter.Spec{Status: &adapter.Endpoint{Target: "/jobs/{job_id}"}}, submitted+polled(200, string(answer))+polled(200, `{"status":"done"}`))
+		require.Contains(t, strings.Join(report.Warnings, "\n"), "is unknown, and was taken for in progress.")
+		require.True(t, report.Spec.State == nil || report.Spec.State.Words == nil, word)
+	}
 }
 
 func TestWhatCannotBeToldIsWarnedOf(t *testing.T) {
