@@ -122,7 +122,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.app = app.(*App)
 	raw := bytes.Clone(h.BackendRaw) // LoadModule may drop it
-	if err := h.provisionBackend(ctx); err != nil {
+	if err := h.provisionBackend(ctx, raw); err != nil {
 		return err
 	}
 	return h.provisionJobs(raw)
@@ -130,15 +130,15 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 
 func (h *Handler) fillDefaults() {
 	h.Name = cmp.Or(h.Name, "default")
-	h.Path = cmp.Or(h.Path, "/v1/intents")
-	h.Heartbeat = cmp.Or(h.Heartbeat, caddy.Duration(4*time.Second))
+	h.Path = cmp.Or(h.Path, observe.DefaultPath)
+	h.Heartbeat = cmp.Or(h.Heartbeat, caddy.Duration(observe.DefaultHeartbeat))
 	if h.Limits == nil {
 		h.Limits = new(Limits)
 	}
 	h.Limits.InFlight = cmp.Or(h.Limits.InFlight, engine.DefaultInFlight)
 	h.Limits.Rate = cmp.Or(h.Limits.Rate, engine.DefaultRate)
 	h.Limits.Body = cmp.Or(h.Limits.Body, 1<<20)
-	h.Limits.Observers = cmp.Or(h.Limits.Observers, 20000)
+	h.Limits.Observers = cmp.Or(h.Limits.Observers, observe.DefaultObservers)
 }
 
 // check refuses what cannot work, with what to write instead.
@@ -172,8 +172,7 @@ func isOrigin(o string) bool {
 	return ok && u.Port() != usual && o == strings.ToLower(u.Scheme+"://"+u.Host)
 }
 
-func (h *Handler) provisionBackend(ctx caddy.Context) error {
-	raw := bytes.Clone(h.BackendRaw)
+func (h *Handler) provisionBackend(ctx caddy.Context, raw json.RawMessage) error {
 	mod, err := ctx.LoadModule(h, "BackendRaw")
 	if err != nil {
 		return fmt.Errorf("backend: %w", err)

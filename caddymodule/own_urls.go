@@ -109,7 +109,6 @@ func (h *Handler) asker(r *http.Request) offload.Asker {
 	who.Owners = []string{}
 	if owner := h.ownerOf(r); owner != "" {
 		who.Owners = h.app.keys.MACs(ownerPurpose, h.Name, owner)
-		who.Owner = h.app.keys.MAC(ownerPurpose, h.Name, owner)
 	}
 	return who
 }

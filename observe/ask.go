@@ -20,7 +20,7 @@ type ask struct {
 }
 
 func (s *Server) readAsk(r *http.Request) (ask, error) {
-	a := ask{leave: EndAge, life: jitter(s.MaxAge, 0.1)}
+	a := ask{leave: EndAge, life: jitter(maxAge, 0.1)}
 	var err error
 	query := r.URL.Query()
 	switch query.Get("names") {
@@ -61,18 +61,26 @@ func wantsStream(h http.Header) bool {
 
 // qualities are how much a client wants a stream, and the best of what else it takes.
 func qualities(h http.Header) (stream, other float64) {
-	for part := range strings.SplitSeq(strings.Join(h.Values("Accept"), ","), ",") {
-		name, params, err := mime.ParseMediaType(part)
-		if err != nil {
-			continue
-		}
-		if q := quality(params); name == sse.ContentType {
-			stream = max(stream, q)
+	for media, weight := range Weights(h) {
+		if media == sse.ContentType {
+			stream = weight
 		} else {
-			other = max(other, q)
+			other = max(other, weight)
 		}
 	}
 	return stream, other
+}
+
+// Weights are how much a client wants each media type that its Accept names, 0 to 1;
+// the most if it names one twice.
+func Weights(h http.Header) map[string]float64 {
+	weights := make(map[string]float64)
+	for part := range strings.SplitSeq(strings.Join(h["Accept"], ","), ",") {
+		if media, params, err := mime.ParseMediaType(part); err == nil {
+			weights[media] = max(weights[media], quality(params))
+		}
+	}
+	return weights
 }
 
 // WantsNothingButStream reports whether a client asks for a stream and for nothing

@@ -28,19 +28,18 @@ func NotCanceled() *Problem {
 
 // serveCancel cancels the intent.
 func (s *Server) serveCancel(w http.ResponseWriter, r *http.Request, text string) (*stream, error) {
-	in, err := s.cancel(r, text, "")
+	in, err := s.find(r.Context(), text)
 	if err != nil {
+		return nil, err
+	}
+	if in, err = s.cancel(r, in.ID, ""); err != nil {
 		return nil, err
 	}
 	return nil, s.writeIntent(w, r, http.StatusOK, &in)
 }
 
-func (s *Server) cancel(r *http.Request, text, reason string) (intent.Intent, error) {
-	in, err := s.find(r.Context(), text)
-	if err != nil {
-		return in, err
-	}
-	return s.Canceler.Cancel(r.Context(), in.ID, reason, requesterHeader(r.Header))
+func (s *Server) cancel(r *http.Request, id intent.ID, reason string) (intent.Intent, error) {
+	return s.Canceler.Cancel(r.Context(), id, reason, requesterHeader(r.Header))
 }
 
 // notForwarded are the headers of a cancel that are about this request and not
@@ -77,7 +76,8 @@ func (s *Server) serveResolve(w http.ResponseWriter, r *http.Request, text strin
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.find(r.Context(), text); err != nil {
+	in, err := s.find(r.Context(), text)
+	if err != nil {
 		return nil, err
 	}
 	switch wish.Status {
@@ -88,8 +88,7 @@ func (s *Server) serveResolve(w http.ResponseWriter, r *http.Request, text strin
 	default:
 		return nil, BadRequest("status must be CANCELED")
 	}
-	in, err := s.cancel(r, text, wish.Reason)
-	if err != nil {
+	if in, err = s.cancel(r, in.ID, wish.Reason); err != nil {
 		return nil, err
 	}
 	_, events, err := s.Store.Events(r.Context(), in.ID, in.Seq-1)

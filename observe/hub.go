@@ -212,8 +212,9 @@ func (h *Hub) Ring(id intent.ID) {
 }
 
 // watch tells whoever polls the intent that it has an observer. Observers of one
-// intent share what is told: many of them cost what one costs.
-func (h *Hub) watch(ctx context.Context, id intent.ID, now time.Time) error {
+// intent share what is told: many of them cost what one costs. If it cannot be told the
+// intent is polled less often, and no observer is any worse for it.
+func (h *Hub) watch(ctx context.Context, id intent.ID, now time.Time) {
 	h.mu.Lock()
 	until := now.Add(watchWindow)
 	r := h.rooms[id]
@@ -222,8 +223,13 @@ func (h *Hub) watch(ctx context.Context, id intent.ID, now time.Time) error {
 		r.watched = until
 	}
 	h.mu.Unlock()
-	if told {
-		return nil
+	if !told {
+		h.tell(ctx, id, until)
 	}
-	return h.signals.Watch(ctx, id, until)
+}
+
+func (h *Hub) tell(ctx context.Context, id intent.ID, until time.Time) {
+	if err := h.signals.Watch(ctx, id, until); err != nil {
+		h.logger.DebugContext(ctx, "telling that an intent is watched", "intent", id.String(), "err", err)
+	}
 }

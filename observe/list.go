@@ -53,7 +53,7 @@ func (s *Server) serveList(w http.ResponseWriter, r *http.Request, _ string) (*s
 func (s *Server) listed(r *http.Request, in *intent.Intent) view {
 	v := s.view(r, in)
 	if len(v.Result) > 0 && (len(v.Result) > intent.MaxMessage || !json.Valid(v.Result)) {
-		v.Result, v.ResultURL = nil, s.IntentURL(Prefix(r.Context()), in.ID)+"/result"
+		v.Result, v.ResultURL = nil, s.resultURL(r, in)
 	}
 	return v
 }

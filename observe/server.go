@@ -23,15 +23,14 @@ type Config struct {
 	Path  string // of everything served, without a slash at the end; default /v1/intents
 
 	Heartbeat time.Duration // between two signs of life on a quiet stream; default 4 s
-	MaxAge    time.Duration // of a stream, more or less a tenth; default 10 min
 	Limits    Limits        // of streams; see New for the defaults
 
 	Store    Store
 	Hub      *Hub
-	Tokens   Tokens  // nil: intents have no owners, and who knows an id may read it
-	Backend  Backend // nil: nothing is fetched from there
-	Pacing   Pacing  // nil: nothing is told about polling
-	Canceler Canceler
+	Tokens   Tokens       // nil: intents have no owners, and who knows an id may read it
+	Backend  Backend      // nil: nothing is fetched from there
+	Pacing   Pacing       // nil: nothing is told about polling
+	Canceler Canceler     // needed, too
 	Logger   *slog.Logger // nil: nothing is logged
 	Ended    func(End)    // called when a stream ends, if set
 }
@@ -40,11 +39,11 @@ type Config struct {
 // comes with, 5 s. The age bounds how long a stream keeps parts of an unloaded
 // configuration and an old decision about who may observe.
 const (
-	defaultPath      = "/v1/intents"
-	defaultHeartbeat = 4 * time.Second
-	defaultMaxAge    = 10 * time.Minute
-	defaultAll       = 20_000
-	ownersToFill     = 10 // it takes so many owners to fill a server
+	DefaultPath      = "/v1/intents"
+	DefaultHeartbeat = 4 * time.Second
+	DefaultObservers = 20_000           // streams of all owners
+	maxAge           = 10 * time.Minute // of a stream, more or less a tenth
+	ownersToFill     = 10               // it takes so many owners to fill a server
 )
 
 // A Store is where intents are read. Every store.Reader is one.
@@ -68,10 +67,9 @@ type Server struct {
 // New returns a Server with the defaults of Config filled in: 20,000 streams, a tenth
 // of all for one owner, all for one intent.
 func New(c Config) *Server {
-	c.Path = cmp.Or(strings.TrimRight(c.Path, "/"), defaultPath)
-	c.Heartbeat = cmp.Or(c.Heartbeat, defaultHeartbeat)
-	c.MaxAge = cmp.Or(c.MaxAge, defaultMaxAge)
-	c.Limits.All = cmp.Or(c.Limits.All, defaultAll)
+	c.Path = cmp.Or(strings.TrimRight(c.Path, "/"), DefaultPath)
+	c.Heartbeat = cmp.Or(c.Heartbeat, DefaultHeartbeat)
+	c.Limits.All = cmp.Or(c.Limits.All, DefaultObservers)
 	c.Limits.PerOwner = cmp.Or(c.Limits.PerOwner, max(c.Limits.All/ownersToFill, 1))
 	c.Limits.PerIntent = cmp.Or(c.Limits.PerIntent, c.Limits.All)
 	if c.Logger == nil {
@@ -118,13 +116,7 @@ func (rt route) match(words []string) (id string, ok bool) {
 	return id, true
 }
 
-// Serves reports whether a URL path belongs to the intent API.
-func (s *Server) Serves(path string) bool {
-	rest, ok := strings.CutPrefix(path, s.Path)
-	return ok && (rest == "" || rest[0] == '/')
-}
-
-// ServeHTTP answers a request whose path [Server.Serves]. A stream that ends
+// ServeHTTP answers a request whose path is Path or below it. A stream that ends
 // before its intent does panics with http.ErrAbortHandler, the one way to end a
 // response so that the client cannot take it for complete: no last chunk on
 // HTTP/1.1, a reset of the stream on HTTP/2 and 3. Servers expect it.
@@ -235,11 +227,8 @@ const glance = 6 * time.Second
 // noteGlance has the intent polled at the pace of a watched one. That it could
 // not be told costs latency only.
 func (s *Server) noteGlance(ctx context.Context, in *intent.Intent) {
-	if in.Status.Terminal() {
-		return
-	}
-	if err := s.Hub.signals.Watch(ctx, in.ID, time.Now().Add(glance)); err != nil {
-		s.Logger.DebugContext(ctx, "telling that an intent is watched", "intent", in.ID.String(), "err", err)
+	if !in.Status.Terminal() {
+		s.Hub.tell(ctx, in.ID, time.Now().Add(glance))
 	}
 }
 

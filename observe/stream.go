@@ -72,7 +72,7 @@ type stream struct {
 // A track is how far a stream is with one intent.
 type track struct {
 	id     intent.ID
-	url    string           // of the intent, for the client
+	url    string           // of the intent's result, for the client
 	cursor int64            // id of the last event sent
 	over   bool             // there is nothing more to send
 	last   intent.EventType // the last event, where words are told
@@ -106,7 +106,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, seen []sight, fr
 	for i, in := range seen {
 		ids[i] = in.ID
 		st.tracks = append(st.tracks, track{
-			id: in.ID, url: s.IntentURL(Prefix(r.Context()), in.ID), cursor: from[i],
+			id: in.ID, url: s.resultURL(r, &in.Intent), cursor: from[i],
 			over: ask.leave != EndTimeout && in.Status.Terminal() && from[i] == in.EventID(in.Seq),
 		})
 		if !in.until.IsZero() && in.until.Before(st.leaveAt) {
@@ -232,9 +232,7 @@ func (st *stream) follow(ctx context.Context, now time.Time, all bool) End {
 // followOne sends what the store has after the cursor, a batch at a time: nothing
 // but the batch is in memory while a slow client keeps it waiting.
 func (st *stream) followOne(ctx context.Context, now time.Time, t *track, rung bool) End {
-	if err := st.hub.watch(ctx, t.id, now); err != nil {
-		st.hub.logger.DebugContext(ctx, "telling that an intent is watched", "intent", t.id.String(), "err", err)
-	}
+	st.hub.watch(ctx, t.id, now)
 	frames := buffers.Get().(*[]byte)
 	defer buffers.Put(frames)
 	for {

@@ -106,8 +106,22 @@ func (s *Server) ObserveURL(prefix string, id intent.ID) string {
 // that token: one that could be renewed with nothing but itself would never expire.
 func (s *Server) observeURL(r *http.Request, in *intent.Intent) string {
 	prefix := Prefix(r.Context())
-	if s.Tokens == nil || viewerOf(r.Context()).owns(in) {
-		return s.ObserveURL(prefix, in.ID)
+	if token := s.tokenOf(r, in); token != "" {
+		return s.StreamURL(prefix, in.ID) + token
 	}
-	return s.StreamURL(prefix, in.ID) + "?token=" + r.URL.Query().Get("token")
+	return s.ObserveURL(prefix, in.ID)
+}
+
+// resultURL is where the client of a request gets the result that is too large for
+// what it is answered.
+func (s *Server) resultURL(r *http.Request, in *intent.Intent) string {
+	return s.IntentURL(Prefix(r.Context()), in.ID) + "/result" + s.tokenOf(r, in)
+}
+
+// tokenOf is the query with the token by which a client is here, "" if it needs none.
+func (s *Server) tokenOf(r *http.Request, in *intent.Intent) string {
+	if s.Tokens == nil || viewerOf(r.Context()).owns(in) {
+		return ""
+	}
+	return "?token=" + r.URL.Query().Get("token")
 }

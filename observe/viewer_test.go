@@ -2,6 +2,7 @@ package observe
 
 import (
 	"bytes"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -128,15 +129,40 @@ func TestATokenReadsItsIntentAndDoesNothingElse(t *testing.T) {
 
 		for _, who := range []string{"", "eve"} {
 			tt.is(who)
-			for _, c := range [][2]string{{"DELETE", mine.path()}, {"POST", mine.path() + "/resolve"}} {
-				w := tt.asks(c[0], with(c[1], token), "Content-Type", "application/json")
-				require.Contains(t, []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusBadRequest}, w.Code, c[1])
+			for _, c := range [][3]string{{"DELETE", mine.path()}, {"POST", mine.path() + "/resolve", `{"status":"CANCELED"}`}} {
+				r := request(c[0], with(c[1], token), []string{"Content-Type", "application/json"})
+				r.Body = io.NopCloser(strings.NewReader(c[2]))
+				w := httptest.NewRecorder()
+				tt.server.ServeHTTP(w, tt.from(r))
+				require.Contains(t, []int{http.StatusUnauthorized, http.StatusNotFound}, w.Code, c[1])
 			}
 			require.NotContains(t, tt.get(with("/v1/intents", token)).Body.String(), mine.in.ID.String())
 		}
 		in, err := tt.store.Get(t.Context(), mine.in.ID)
 		require.NoError(t, err)
 		require.Equal(t, intent.Delivered, in.Status)
+	})
+}
+
+func TestWhoIsHereByATokenGetsALargeResultByIt(t *testing.T) {
+	withOwners(t, func(t *testing.T, tt *tester) {
+		mine := tt.begins(ownedBy("alice"))
+		mine.completes(`"` + strings.Repeat("\x7f", intent.MaxResult-2) + `"`) // six times as long in a frame
+		token := keys.Token(mine.in.ID, time.Now().Add(TokenLife))
+		for _, who := range []string{"", "alice"} {
+			tt.is(who)
+			stream := mine.stream()
+			if who == "" {
+				stream = with(stream, token)
+			}
+			obs := tt.observes(stream).opens()
+			obs.wantSeqs(1, mine.in.Seq-1)
+			obs.wantRetry(24*time.Hour, 24*time.Hour)
+			e := obs.wantEvent("intent.completed")
+			url := e.Details["result_url"].(string)
+			require.Equal(t, who == "", strings.Contains(url, token), "%q: %s", who, url)
+			require.Equal(t, http.StatusOK, tt.get(url).Code, url)
+		}
 	})
 }
 

@@ -57,9 +57,7 @@ func (s *Server) Await(ctx context.Context, in intent.Intent, d time.Duration) (
 	check := time.NewTicker(store.CheckInterval)
 	defer check.Stop()
 	for {
-		if err := s.Hub.watch(ctx, in.ID, time.Now()); err != nil {
-			s.Logger.DebugContext(ctx, "telling that an intent is watched", "intent", in.ID.String(), "err", err)
-		}
+		s.Hub.watch(ctx, in.ID, time.Now())
 		now, err := s.Store.Get(ctx, in.ID)
 		if err != nil {
 			return in, err

@@ -37,7 +37,7 @@ func (s *Server) Speak(w http.ResponseWriter, r *http.Request, in *intent.Intent
 func (s *Server) speaker(w http.ResponseWriter, r *http.Request, in *intent.Intent, words Words) *stream {
 	st := &stream{
 		hub: s.Hub, log: s.Store, words: words,
-		heartbeat: s.Heartbeat, leaveAt: time.Now().Add(jitter(s.MaxAge, 0.1)), leave: EndAge, ended: s.Ended,
+		heartbeat: s.Heartbeat, leaveAt: time.Now().Add(jitter(maxAge, 0.1)), leave: EndAge, ended: s.Ended,
 		tracks: []track{{id: in.ID, cursor: in.EventID(max(in.Seq-1, 0))}},
 	}
 	if last, ok := number(r.Header.Get("Last-Event-ID")); ok && in.Status.Terminal() && last == in.EventID(in.Seq) {

@@ -5,10 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
-	"maps"
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -18,8 +18,7 @@ type Asker struct {
 	Client string   // the client's address, without port
 	Prefix string   // stripped from the path before us
 	User   string   // as whom an authentication before us let it in; "" if there is none
-	Owner  string   // of intents that it makes; "" if it has none
-	Owners []string // of intents that are its own; nil if intents have no owners
+	Owners []string // of intents that are its own; the first is that of those it makes; nil if intents have no owners
 }
 
 // identifiesNobody lists the headers that say nothing about who asks, and whose value
@@ -67,6 +66,14 @@ func separates(name string) bool {
 }
 
 // owns reports whether an intent with this owner is its own.
+// owner is that of intents that it makes, "" if it has none.
+func (a *Asker) owner() string {
+	if len(a.Owners) == 0 {
+		return ""
+	}
+	return a.Owners[0]
+}
+
 func (a *Asker) owns(owner string) bool { return owner != "" && slices.Contains(a.Owners, owner) }
 
 // A credential is what a request for one URL is admitted by: a MAC under a key that
@@ -78,22 +85,27 @@ type credential [sha256.Size]byte
 // by which one handler can serve several tenants.
 func credentialOf(key []byte, scope, target string, r *http.Request, who *Asker) credential {
 	m := digest{Hash: hmac.New(sha256.New, key)}
-	m.add(scope, target, strings.ToLower(r.Host), who.Scheme, who.Client, remoteHost(r), who.User, who.Owner)
+	m.add(scope, target, strings.ToLower(r.Host), who.Scheme, who.Client, remoteHost(r), who.User, who.owner())
 	m.addTLS(r)
-	names := make([]string, 0, len(r.Header))
-	for name := range r.Header {
-		if separates(name) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	for _, name := range names {
+	for _, name := range separating(r.Header) {
 		m.add(name)
 		m.add(r.Header[name]...)
 	}
 	var c credential
 	m.Sum(c[:0])
 	return c
+}
+
+// separating are the names of the headers that tell clients apart, in order.
+func separating(h http.Header) []string {
+	names := make([]string, 0, len(h))
+	for name := range h {
+		if separates(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // remoteHost is the other end of the connection, which is not the client where a
@@ -111,11 +123,10 @@ func remoteHost(r *http.Request) string {
 // certificate. It is as secret as what it is made of.
 func Credentials(r *http.Request) []string {
 	var all []string
-	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
-		if separates(name) {
-			all = append(all, name)
-			all = append(all, r.Header[name]...)
-		}
+	for _, name := range separating(r.Header) {
+		values := r.Header[name]
+		all = append(all, name, strconv.Itoa(len(values)))
+		all = append(all, values...)
 	}
 	if r.TLS != nil {
 		for _, cert := range r.TLS.PeerCertificates {

@@ -206,8 +206,12 @@ func (c *client) submit() (intent.ID, string) {
 	c.tt.t.Helper()
 	r := c.request("POST", "/reports/generate", "Content-Type", "application/json")
 	w := httptest.NewRecorder()
+	owner := ""
+	if len(c.who.Owners) > 0 {
+		owner = c.who.Owners[0]
+	}
 	err := c.tt.engine.Submit(w, r, engine.Submission{
-		Job: c.tt.job, Scheme: "https", Client: c.asker().Client, Base: "/v1/intents", Owner: c.who.Owner,
+		Job: c.tt.job, Scheme: "https", Client: c.asker().Client, Base: "/v1/intents", Owner: owner,
 		Made: func(id intent.ID) { c.tt.admissions.Made(id, "default", r, c.asker()) },
 	})
 	require.NoError(c.tt.t, err)

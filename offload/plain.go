@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/caddy-intents/caddy-intents/observe"
 )
 
 // plain reports whether a request asks for a status and nothing else, so that it can
@@ -33,32 +35,10 @@ func plain(r *http.Request) bool {
 	return true
 }
 
-// preferences reads the media types of Accept with their weights, in order.
-func preferences(h http.Header) []preference {
-	var all []preference
-	for part := range strings.SplitSeq(strings.Join(h["Accept"], ","), ",") {
-		media, params, err := mime.ParseMediaType(part)
-		if err != nil {
-			continue
-		}
-		q, err := strconv.ParseFloat(params["q"], 64)
-		if err != nil || q < 0 || q > 1 {
-			q = 1
-		}
-		all = append(all, preference{media, q})
-	}
-	return all
-}
-
-type preference struct {
-	media string
-	q     float64
-}
-
 // accepts reports whether a client takes an answer of this type.
 func accepts(h http.Header, contentType string) bool {
-	all := preferences(h)
-	if len(all) == 0 {
+	weights := observe.Weights(h)
+	if len(weights) == 0 {
 		return true
 	}
 	media, _, err := mime.ParseMediaType(contentType)
@@ -67,8 +47,8 @@ func accepts(h http.Header, contentType string) bool {
 	}
 	group, _, _ := strings.Cut(media, "/")
 	for _, pattern := range []string{media, group + "/*", "*/*"} { // the most specific one decides
-		if i := slices.IndexFunc(all, func(p preference) bool { return p.media == pattern }); i >= 0 {
-			return all[i].q > 0
+		if weight, ok := weights[pattern]; ok {
+			return weight > 0
 		}
 	}
 	return false

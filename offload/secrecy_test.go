@@ -108,7 +108,7 @@ func TestJobsOfTwoUsersMayHaveOneURL(t *testing.T) {
 				oneOwner := name == "and one owner has both"
 				if oneOwner {
 					for _, c := range []*client{alice, bob} {
-						c.who.Owner, c.who.Owners = "acme", []string{"acme"}
+						c.who.Owners = []string{"acme"}
 					}
 				}
 				tt.backend.atTheDoor(func(w http.ResponseWriter, r *http.Request) {

@@ -120,7 +120,7 @@ func (q *question) follow(a *admission) (followed, error) {
 func (q *question) adopt(a *admission) (followed, error) {
 	s := q.server
 	job := s.byTemplate(q.target)
-	nobody := q.who.Owners != nil && q.who.Owner == "" // makes no intents, as with a submit
+	nobody := q.who.Owners != nil && q.who.owner() == "" // makes no intents, as with a submit
 	if job == nil || job.NoAdopt || nobody {
 		return followed{}, errNotOurs
 	}
@@ -138,7 +138,7 @@ func (q *question) adopt(a *admission) (followed, error) {
 		Job:      job.Job.Job,
 		Delivery: d,
 		Origin: intent.Origin{Host: q.r.Host, Scheme: q.who.Scheme, Client: q.who.Client,
-			Prefix: q.who.Prefix, Owner: q.who.Owner},
+			Prefix: q.who.Prefix, Owner: q.who.owner()},
 		Instead: a.reused,
 		Header:  q.r.Header,
 		Answer:  *a.own.Answer,

@@ -240,8 +240,8 @@ func TestAnIDThatIsUsedAgainIsANewJob(t *testing.T) {
 func TestOnlyItsOwnerIsToldOfTheIntent(t *testing.T) {
 	inBubble(t, func(tt *tester) {
 		alice, bob := tt.client("Cookie", "alice"), tt.client("Cookie", "bob")
-		alice.who.Owner, alice.who.Owners = "mac-of-alice", []string{"mac-of-alice", "older-mac"}
-		bob.who.Owner, bob.who.Owners = "mac-of-bob", []string{"mac-of-bob"}
+		alice.who.Owners = []string{"mac-of-alice", "older-mac"}
+		bob.who.Owners = []string{"mac-of-bob"}
 		_, job := alice.submit()
 		tt.backend.Says(job, "running", 10)
 		require.NotNil(t, alice.listens(job).wantStream().last()["intent"])
