@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -202,17 +203,22 @@ type handlerParser struct {
 }
 
 func (p *handlerParser) parseUpstreams(d *caddyfile.Dispenser, upstreams []string) error {
-	at := d.Token()
+	raw, err := proxyTo(upstreams, d.Token())
+	p.handler.BackendRaw = raw
+	return err
+}
+
+// proxyTo is a reverse_proxy to upstreams that are written at a place.
+func proxyTo(upstreams []string, at caddyfile.Token) (json.RawMessage, error) {
 	tokens := []caddyfile.Token{{File: at.File, Line: at.Line, Text: "reverse_proxy"}}
 	for _, u := range upstreams {
 		tokens = append(tokens, caddyfile.Token{File: at.File, Line: at.Line, Text: u})
 	}
 	proxy := new(reverseproxy.Handler)
 	if err := proxy.UnmarshalCaddyfile(caddyfile.NewDispenser(tokens)); err != nil {
-		return err
+		return nil, err
 	}
-	p.handler.BackendRaw = caddyconfig.JSONModuleObject(proxy, "handler", "reverse_proxy", nil)
-	return nil
+	return caddyconfig.JSONModuleObject(proxy, "handler", "reverse_proxy", nil), nil
 }
 
 func (p *handlerParser) parseBackend(d *caddyfile.Dispenser) error {

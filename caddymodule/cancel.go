@@ -3,8 +3,6 @@ package caddymodule
 import (
 	"net/http"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
 	"github.com/caddy-intents/caddy-intents/adapter"
 	"github.com/caddy-intents/caddy-intents/intent"
 )
@@ -22,38 +20,12 @@ func (h *Handler) watchCancel(w http.ResponseWriter, r *http.Request) http.Respo
 		if parts == nil {
 			return w // no store, no intent
 		}
-		return &cancelWatch{
-			ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
-			seen: func(code int) {
-				if job.Adapter.ReadCancel(&intent.Intent{}, adapter.Answer{Code: code}) == adapter.CancelAccepted &&
-					h.offloader(parts).Means(r, h.asker(r), statusURL) {
-					parts.engine.NoteCancel(r.Context(), h.Name, statusURL)
-				}
-			},
-		}
+		return watchHead(w, func(code int, _ http.Header) { // what the client learns is known here first
+			if job.Adapter.ReadCancel(&intent.Intent{}, adapter.Answer{Code: code}) == adapter.CancelAccepted &&
+				h.offloader(parts).Means(r, h.asker(r), statusURL) {
+				parts.engine.NoteCancel(r.Context(), h.Name, statusURL)
+			}
+		})
 	}
 	return w
-}
-
-// A cancelWatch tells the code of an answer before it passes it on, so that what the
-// client learns is known here first.
-type cancelWatch struct {
-	*caddyhttp.ResponseWriterWrapper
-	seen func(code int)
-	told bool
-}
-
-func (c *cancelWatch) WriteHeader(code int) {
-	if code >= 200 && !c.told {
-		c.told = true
-		c.seen(code)
-	}
-	c.ResponseWriterWrapper.WriteHeader(code)
-}
-
-func (c *cancelWatch) Write(p []byte) (int, error) {
-	if !c.told {
-		c.WriteHeader(http.StatusOK)
-	}
-	return c.ResponseWriterWrapper.Write(p)
 }

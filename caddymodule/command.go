@@ -15,7 +15,6 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-intents/caddy-intents/adapter"
 )
@@ -124,7 +123,7 @@ func proxyHandler(fs caddycmd.Flags) (*Handler, error) {
 		return nil, fmt.Errorf("--to is missing: write the address of the job API, for example --to localhost:8000")
 	}
 	job := &Job{Name: "job"}
-	method, path, err := requestFlag(fs, "submit")
+	method, path, err := requestFlag("submit", fs.String("submit"))
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +135,7 @@ func proxyHandler(fs caddycmd.Flags) (*Handler, error) {
 		flag string
 		to   **adapter.Endpoint
 	}{{"status", &job.Status}, {"cancel", &job.Cancel}} {
-		method, target, err := requestFlag(fs, e.flag)
+		method, target, err := requestFlag(e.flag, fs.String(e.flag))
 		if err != nil {
 			return nil, err
 		}
@@ -147,19 +146,16 @@ func proxyHandler(fs caddycmd.Flags) (*Handler, error) {
 	if _, err := job.compile(adapter.Options{}, unheard); err != nil {
 		return nil, fmt.Errorf("--%w", err)
 	}
-	proxy := new(reverseproxy.Handler)
-	if err := proxy.UnmarshalCaddyfile(caddyfile.NewTestDispenser("reverse_proxy " + strings.Join(to, " "))); err != nil {
+	backend, err := proxyTo(to, caddyfile.Token{File: "--to", Line: 1})
+	if err != nil {
 		return nil, fmt.Errorf("--to: %w", err)
 	}
-	return &Handler{
-		BackendRaw: caddyconfig.JSONModuleObject(proxy, "handler", "reverse_proxy", nil),
-		Jobs:       []*Job{job},
-	}, nil
+	return &Handler{BackendRaw: backend, Jobs: []*Job{job}}, nil
 }
 
 // requestFlag splits "[<method>] <path>".
-func requestFlag(fs caddycmd.Flags, name string) (method, target string, err error) {
-	words := strings.Fields(fs.String(name))
+func requestFlag(name, text string) (method, target string, err error) {
+	words := strings.Fields(text)
 	if len(words) == 2 && isMethod(words[0]) {
 		method, words = words[0], words[1:]
 	}
@@ -169,7 +165,7 @@ func requestFlag(fs caddycmd.Flags, name string) (method, target string, err err
 	case 1:
 		return method, words[0], nil
 	}
-	return "", "", fmt.Errorf(`--%s: %q is not a request; write "<METHOD> <path>"`, name, fs.String(name))
+	return "", "", fmt.Errorf(`--%s: %q is not a request; write "<METHOD> <path>"`, name, text)
 }
 
 // proxyServer listens on an address as Caddy's own reverse-proxy command does: with

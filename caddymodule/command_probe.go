@@ -153,11 +153,11 @@ func (p probing) fromCapture(what *probe.Probe) error {
 }
 
 func (p probing) fromFlags(what *probe.Probe, header http.Header) error {
-	method, target, _ := strings.Cut(strings.TrimSpace(p.submit), " ")
-	if !isMethod(method) {
-		method, target = http.MethodPost, p.submit
+	method, target, err := requestFlag("submit", p.submit)
+	if err != nil {
+		return err
 	}
-	base, err := url.Parse(strings.TrimSpace(target))
+	base, err := url.Parse(target)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" || base.User != nil {
 		return fmt.Errorf(`--submit: %q is no request with a whole URL; write for example "POST http://127.0.0.1:9000/reports"`, p.submit)
 	}
@@ -174,7 +174,7 @@ func (p probing) fromFlags(what *probe.Probe, header http.Header) error {
 		own.Set("Content-Type", kind)
 		header.Del("Content-Type") // of the submit's body, not of every request
 	}
-	what.Submit = adapter.Request{Method: method, URL: base.RequestURI(), Header: own, Body: body}
+	what.Submit = adapter.Request{Method: cmp.Or(method, http.MethodPost), URL: base.RequestURI(), Header: own, Body: body}
 	what.Host, what.Scheme = base.Host, base.Scheme
 	what.Backend = &probe.Live{Base: base, Header: header, Timeout: p.timeout}
 	return nil
@@ -199,9 +199,9 @@ func (p probing) spec(submit adapter.Request) (adapter.Spec, error) {
 	j := &Job{Name: "job", Preset: p.preset}
 	j.JobID = p.jobID
 	if p.status != "" {
-		method, target, _ := strings.Cut(p.status, " ")
-		if !isMethod(method) {
-			method, target = "", p.status
+		method, target, err := requestFlag("status", p.status)
+		if err != nil {
+			return adapter.Spec{}, err
 		}
 		j.Status = &adapter.Endpoint{Method: method, Target: target}
 	}

@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"net/url"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
 	"github.com/caddy-intents/caddy-intents/observe"
 )
 
@@ -23,15 +21,12 @@ func (g giver) Give(w http.ResponseWriter, r *http.Request, target string) {
 	r.URL.Path, r.URL.RawPath, r.URL.RawQuery = u.Path, u.RawPath, u.RawQuery
 	r.RequestURI = target
 	r.Header.Del("Referer") // it can be a URL of ours, with a token
-	given := &givenAnswer{
-		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
-		finish:                func(h http.Header) { g.asOurs(h, r) },
-	}
+	given := watchHead(w, func(_ int, h http.Header) { g.asOurs(h, r) })
 	err = g.toBackend(given, r)
 	if err != nil && r.Context().Err() == nil {
 		g.logger.ErrorContext(r.Context(), "giving an observer what the backend has", "err", err)
 	}
-	if err != nil && !given.begun {
+	if err != nil && !given.told {
 		(&observe.Problem{Status: http.StatusBadGateway, Code: "backend", Message: "the backend did not answer"}).ServeHTTP(w, r)
 	}
 }
@@ -48,26 +43,4 @@ func (g giver) asOurs(h http.Header, r *http.Request) {
 		h.Del(name)
 	}
 	observe.CORS(g.CORS).Head(h, r)
-}
-
-// A givenAnswer finishes the head of an answer before it is sent.
-type givenAnswer struct {
-	*caddyhttp.ResponseWriterWrapper
-	finish func(http.Header)
-	begun  bool
-}
-
-func (a *givenAnswer) WriteHeader(code int) {
-	if code >= 200 && !a.begun {
-		a.begun = true
-		a.finish(a.Header())
-	}
-	a.ResponseWriterWrapper.WriteHeader(code)
-}
-
-func (a *givenAnswer) Write(p []byte) (int, error) {
-	if !a.begun {
-		a.WriteHeader(http.StatusOK)
-	}
-	return a.ResponseWriterWrapper.Write(p)
 }
