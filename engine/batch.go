@@ -276,6 +276,9 @@ func (e *Engine) assemble(ctx context.Context, b *batch, all []*held, steps []st
 			*s = e.storeFailed(h, *s, err)
 			continue
 		}
+		if s.over = in.Status.Terminal(); s.over {
+			continue
+		}
 		s.peers = peersOf(b.job, &in)
 		if len(b.parties) == 0 {
 			common = s.peers

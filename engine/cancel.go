@@ -74,7 +74,13 @@ func (e *Engine) cancelSeized(ctx context.Context, h *held, c Cancellation) (int
 	switch said := e.askCancel(ctx, job, &in, c.Header); said {
 	case cancelNotConfigured, adapter.CancelAccepted.String():
 		next, events := in.End(intent.Canceled, intent.Details{Error: canceledBy(c), Backend: said}, time.Now())
-		return e.conclude(ctx, h, in, next, events)
+		in, s, err := e.conclude(ctx, h, in, next, events)
+		if err != nil && said != cancelNotConfigured {
+			e.mu.Lock()
+			h.canceled = true // the next poll stores it then
+			e.mu.Unlock()
+		}
+		return in, s, err
 	case adapter.CancelOver.String():
 		return e.outcomeOf(ctx, h, job, in)
 	default:
@@ -119,18 +125,21 @@ func (e *Engine) outcomeOf(ctx context.Context, h *held, job *Job, in intent.Int
 	if err != nil || r.Outcome != adapter.Readable || !r.Reading.Status.Terminal() {
 		return in, step{}, ErrOver
 	}
+	if r.Fetch != nil {
+		r.Reading = e.fetchResult(ctx, job, &in, *r.Fetch, r.Reading)
+	}
 	next, events := in.Apply(r.Reading, time.Now())
 	return e.conclude(ctx, h, in, next, events)
 }
 
 // conclude stores how a canceled intent ended.
 func (e *Engine) conclude(ctx context.Context, h *held, in, next intent.Intent, events []intent.Event) (intent.Intent, step, error) {
-	// The backend has canceled: that must be stored although the client may leave.
+	// How the job ended must be stored although the client may leave.
 	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer done()
 	s := e.append(ctx, h, step{}, in.Seq, next, events)
 	if !s.over {
-		return in, s, ErrNotCanceled
+		return in, s, fmt.Errorf("storing how %s ended: %w", in.ID, store.ErrUnavailable)
 	}
 	return next, s, nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-intents/caddy-intents/engine"
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/internal/legacytest"
+	"github.com/caddy-intents/caddy-intents/store"
 )
 
 // cancel asks for an intent's end and returns it with the error.
@@ -152,4 +153,64 @@ func TestAnIntentThatNobodyHoldsYetCanBeCanceled(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, intent.Canceled, in.Status)
 	})
+}
+
+func TestACancelWhileAnIntentIsBeingTakenOverStrandsNothing(t *testing.T) {
+	for name, refused := range map[string]bool{"accepted": false, "refused": true} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, et *tester) {
+				id, job := et.submit()
+				et.advance(5 * time.Second)
+				claimed := make(chan struct{})
+				et.restartOn(&moodyStore{claimed: claimed})
+				if refused {
+					et.backend.Meets(legacytest.Cancels, legacytest.Code(403, ""), 1)
+				}
+				_, err := et.cancel(id)
+				require.Equal(t, refused, err != nil)
+				polls := len(et.pollsAt(job))
+				close(claimed)
+				et.advance(10 * time.Minute)
+				if !refused {
+					require.LessOrEqual(t, len(et.pollsAt(job)), polls+1, "nothing is asked after the end")
+					return
+				}
+				et.backend.Finishes(job)
+				et.advance(10 * time.Minute)
+				require.Equal(t, intent.Completed, et.get(id).Status)
+			})
+		})
+	}
+}
+
+func TestAnAcceptedCancelThatTheStoreDoesNotTakeIsKept(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		id, job := et.submit()
+		et.advance(5 * time.Second)
+		et.store.fails(errDisk)
+		_, err := et.cancel(id)
+		require.ErrorIs(t, err, store.ErrUnavailable, "the backend did cancel")
+		et.store.fails(nil)
+		et.backend.Fails(job, "killed by a cancel")
+		et.advance(time.Minute)
+		require.Equal(t, intent.Canceled, et.get(id).Status)
+	})
+}
+
+func TestCancelOfAJobThatIsOverFetchesItsResult(t *testing.T) {
+	b := newScript(map[string][]string{
+		"POST /reports/generate":   {`202 {"job_id":"1"}`},
+		"GET /reports/status/1":    {`200 {"status":"running"}`, `200 {"status":"done"}`},
+		"DELETE /reports/status/1": {"409 over"},
+		"GET /reports/files/1":     {`200 {"error":"no rows"}`},
+	})
+	inBubble(t, func(t *testing.T, et *tester) {
+		id, _ := et.submit()
+		et.advance(time.Second)
+		in, err := et.cancel(id)
+		require.NoError(t, err)
+		require.Equal(t, intent.Failed, in.Status)
+	}, scripted(b, func(s *adapter.Spec) {
+		s.Result = &adapter.Result{Fetch: &adapter.Endpoint{Target: "/reports/files/{job_id}"}, FailedWhen: "has(body.error)"}
+	}))
 }

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"hash"
 	"io"
+	"sync"
 )
 
 // A capture keeps a copy of a body while it streams through, as long as it fits,
-// and the hash of all of it.
+// and the hash of all of it. A transport may go on reading when it has answered.
 type capture struct {
+	mu   sync.Mutex
 	body io.ReadCloser
 	room int64 // for the copy, in bytes
 	kept bytes.Buffer
@@ -24,6 +26,8 @@ func newCapture(body io.ReadCloser, room int64) *capture {
 }
 
 func (c *capture) Read(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	n, err := c.body.Read(p)
 	c.sum.Write(p[:n]) // a hash never fails
 	switch {
@@ -40,11 +44,17 @@ func (c *capture) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (c *capture) Close() error { return c.body.Close() }
+// Close leaves the body open: what a transport has no use for is still to be read for
+// the hash. The server closes it when the request is over.
+func (c *capture) Close() error { return nil }
 
 // whole returns the body if all of it was seen and fitted.
 func (c *capture) whole() ([]byte, bool) {
-	if c == nil || c.long || !c.end || c.room == 0 {
+	if c == nil || !c.mu.TryLock() { // a transport waits for more of it
+		return nil, false
+	}
+	defer c.mu.Unlock()
+	if c.long || !c.end || c.room == 0 {
 		return nil, false
 	}
 	return c.kept.Bytes(), true
@@ -52,7 +62,7 @@ func (c *capture) whole() ([]byte, bool) {
 
 // drain reads what the backend left unread.
 func (c *capture) drain() {
-	if c != nil && !c.end {
+	if c != nil {
 		_, _ = io.Copy(io.Discard, c) // a body that broke off has another hash than a whole one
 	}
 }
@@ -63,5 +73,7 @@ func (c *capture) hash() []byte {
 		sum := sha256.Sum256(nil)
 		return sum[:]
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return c.sum.Sum(nil)
 }

@@ -119,3 +119,22 @@ func TestWithoutCopiedHeadersTheFirstRefusalTellsTheLineToAdd(t *testing.T) {
 		require.Contains(t, lines[0], "copy_headers")
 	})
 }
+
+func TestWhoseFirstPollIsRefusedWaitsForCredentialsToo(t *testing.T) {
+	b := newScript(map[string][]string{
+		"POST /reports/generate": {`202 {"job_id":"1"}`}, // says nothing of a state
+		"GET /reports/status/1":  {"401 no"},
+	})
+	inBubble(t, func(t *testing.T, et *tester) {
+		id, _ := et.submit()
+		et.advance(time.Minute)
+		require.Equal(t, intent.Delivered, et.get(id).Status)
+		require.Equal(t, "credentials", et.get(id).Waiting)
+		et.wantEvents(id, "created submitted delivered")
+		b.says("GET /reports/status/1", `200 {"status":"done"}`)
+		require.NoError(t, et.engine.Renew(t.Context(), id, http.Header{"Authorization": {"Bearer fresh"}}))
+		et.advance(time.Second)
+		require.Equal(t, intent.Completed, et.get(id).Status)
+		require.Empty(t, et.get(id).Waiting)
+	}, copyAuthorization, scripted(b, func(*adapter.Spec) {}))
+}

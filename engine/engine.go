@@ -46,10 +46,12 @@ type Engine struct {
 	crowds      map[crowdName]*crowd
 	lessons     map[JobName]*lesson
 	interrupts  map[*held]context.CancelCauseFunc // end polls that wait at the backend
-	uncertain   []store.Held                      // reservations of a dead process that could not be ended yet
-	parked      map[*held]struct{}                // their job is in no config; in the heap for their deadline only
-	resting     map[*held]chan struct{}           // closed when the step under way is over; only where somebody waits for that
-	early       map[intent.ID]moment              // watched before held: an observer can be faster than the submit that it follows
+	debts       []debt
+	expiring    int                     // goroutines of expire
+	overdue     []*held                 // wait for one of them; busy
+	parked      map[*held]struct{}      // their job is in no config; in the heap for their deadline only
+	resting     map[*held]chan struct{} // closed when the step under way is over; only where somebody waits for that
+	early       map[intent.ID]moment    // watched before held: an observer can be faster than the submit that it follows
 }
 
 // New returns an engine for the intents in s. It does nothing yet.
@@ -139,7 +141,7 @@ func (e *Engine) begin(h *held, now moment) {
 	switch {
 	case now >= h.deadline && (job == nil || !job.CancelAtDeadline):
 		h.waiting, h.busy = false, true
-		e.running.Go(func() { e.expire(h) })
+		e.beginExpiry(h)
 	case job == nil:
 		e.park(h)
 	default:
@@ -264,11 +266,7 @@ const claimRetry = 5 * time.Second
 // spread over one interval, so that a start does not hammer the backend.
 func (e *Engine) resume(h *store.Held) {
 	if h.Intent.Reserved() {
-		if !e.endUncertain(e.ctx, h) {
-			e.mu.Lock()
-			e.uncertain = append(e.uncertain, *h)
-			e.mu.Unlock()
-		}
+		e.endUncertain(e.ctx, h)
 		return
 	}
 	ready := e.at(h.Intent.Due)
@@ -283,33 +281,26 @@ func (e *Engine) resume(h *store.Held) {
 	e.holdSpread(h.Lease, &h.Intent, ready, due)
 }
 
-// endUncertain ends a reservation whose maker is gone: whether the backend has the
-// request cannot be known.
-func (e *Engine) endUncertain(ctx context.Context, h *store.Held) (ended bool) {
+// endUncertain ends a reservation whose request has no answer: whether the backend has
+// the job cannot be known.
+func (e *Engine) endUncertain(ctx context.Context, h *store.Held) {
 	in, events := h.Intent.Begin(time.Now())
 	in, last := in.End(intent.Failed, intent.Details{Error: &intent.Error{
 		Code:     intent.CodeSubmitUncertain,
-		Message:  "the gateway stopped between sending the request and reading the answer; the backend may have the job or not",
+		Message:  "the request was sent and its answer was not received; the backend may have the job or not",
 		Category: intent.ByGateway,
 	}}, time.Now())
 	in.Expires = e.expiry(&in, time.Now())
 	change := store.Change{Intent: in, Epoch: h.Epoch, Events: append(events, last...)}
-	if err := e.store.Append(ctx, change); err != nil {
+	err := e.pay(ctx, debt{in.ID, func(ctx context.Context) error {
+		if err := e.store.Append(ctx, change); err != nil {
+			return err
+		}
+		e.reportEnd(&in)
+		return nil
+	}})
+	if err != nil {
 		e.log().Error("ending a submit of unknown outcome", "intent", in.ID, "err", err)
-		return false
-	}
-	e.reportEnd(&in)
-	return true
-}
-
-// endUncertains tries again to end what could not be ended before.
-func (e *Engine) endUncertains() {
-	e.mu.Lock()
-	all := e.uncertain
-	e.uncertain = nil
-	e.mu.Unlock()
-	for i := range all {
-		e.resume(&all[i])
 	}
 }
 

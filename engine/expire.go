@@ -7,19 +7,45 @@ import (
 	"github.com/caddy-intents/caddy-intents/intent"
 )
 
-// expire ends an intent whose deadline has passed. The job at the backend goes on.
-// Its goroutine is joined by Stop.
+// maxExpiring bounds how many intents are ended at the same time. After a night
+// without power there can be any number whose deadline has passed.
+const maxExpiring = 256
+
+// beginExpiry has an intent ended whose deadline has passed. The caller holds e.mu.
+func (e *Engine) beginExpiry(h *held) {
+	if e.expiring == maxExpiring {
+		e.overdue = append(e.overdue, h)
+		return
+	}
+	e.expiring++
+	e.running.Go(func() { e.expire(h) })
+}
+
+// expire ends an intent whose deadline has passed, and those that wait for that. The
+// jobs at the backend go on. Its goroutine is joined by Stop.
 func (e *Engine) expire(h *held) {
-	s := e.expireOnce(h)
+	for h != nil {
+		h = e.expired(h, e.expireOnce(h))
+	}
+}
+
+// expired plans what follows and returns the next one to end, nil if there is none.
+func (e *Engine) expired(h *held, s step) (next *held) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.rest(h)
 	if s.over {
 		e.forget(h)
-		return
+	} else {
+		h.deadline = e.now().add(storeRetry)
+		e.plan(h, h.deadline)
 	}
-	h.deadline = e.now().add(storeRetry)
-	e.plan(h, h.deadline)
+	if len(e.overdue) == 0 {
+		e.expiring--
+		return nil
+	}
+	next, e.overdue = e.overdue[0], e.overdue[1:]
+	return next
 }
 
 func (e *Engine) expireOnce(h *held) step {

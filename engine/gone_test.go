@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"net/http"
 	"testing"
 	"time"
 
@@ -277,4 +278,24 @@ func TestAClientsCancelIsFollowedByAPollSoon(t *testing.T) {
 		et.advance(2 * time.Second)
 		require.Equal(t, intent.Canceled, et.get(id).Status)
 	})
+}
+
+func TestACancelBesideADeadBackendIsNotAskedForAgainAndAgain(t *testing.T) {
+	polls := func(canceled bool) (n int) {
+		inBubble(t, func(t *testing.T, et *tester) {
+			id, job := et.submit()
+			et.advance(time.Second)
+			et.backend.Meets(legacytest.Polls, func(w http.ResponseWriter, r *http.Request, well http.HandlerFunc) {
+				legacytest.Late(8*time.Second)(w, r, func(w http.ResponseWriter, r *http.Request) { legacytest.Reset(w, r, well) })
+			}, legacytest.Always)
+			et.advance(4 * time.Second) // a poll is under way
+			if canceled {
+				et.seesCancel(id)
+			}
+			et.advance(time.Hour)
+			n = len(et.pollsAt(job))
+		})
+		return n
+	}
+	require.InDelta(t, polls(false), polls(true), 5)
 }

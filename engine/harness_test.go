@@ -100,9 +100,13 @@ func (et *tester) use(jobs ...*engine.Job) {
 // restart kills the engine and starts another one on what the store holds; the
 // store may be in a bad mood from the beginning.
 func (et *tester) restart(mood ...error) {
-	reopened := et.store.Store.(*memstore.Store).Reopen()
+	et.restartOn(&moodyStore{failing: errors.Join(mood...)})
+}
+
+func (et *tester) restartOn(s *moodyStore) {
+	s.Store = et.store.Store.(*memstore.Store).Reopen()
 	et.engine.Stop()
-	et.store = &moodyStore{Store: reopened, failing: errors.Join(mood...)}
+	et.store = s
 	et.engine = engine.New(et.store)
 	et.retire = nil
 	et.use(et.job)
@@ -201,6 +205,25 @@ type moodyStore struct {
 	store.Store
 	mu      sync.Mutex
 	failing error
+	claimed chan struct{} // what was claimed arrives when this is closed; nil for at once
+}
+
+func (s *moodyStore) Claim(ctx context.Context, n int) ([]store.Held, error) {
+	held, err := s.Store.Claim(ctx, n)
+	s.mu.Lock()
+	claimed := s.claimed
+	s.mu.Unlock()
+	if claimed != nil {
+		<-claimed
+	}
+	return held, err
+}
+
+func (s *moodyStore) Drop(ctx context.Context, id intent.ID, epoch int64) error {
+	if err := s.mood(); err != nil {
+		return err
+	}
+	return s.Store.Drop(ctx, id, epoch)
 }
 
 func (s *moodyStore) fails(err error) {

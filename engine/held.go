@@ -51,6 +51,9 @@ func (e *Engine) holdSpread(lease store.Lease, in *intent.Intent, ready, due mom
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if old, ok := e.holds[in.ID]; ok {
+		if old.lease.Epoch > lease.Epoch {
+			return // it was taken while this one was on its way here
+		}
 		e.forget(old)
 	}
 	h := &held{

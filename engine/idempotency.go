@@ -28,28 +28,17 @@ const maxReplay = 64 << 10
 // first one was. A store that cannot be asked lets the request through without the
 // key's protection, unless something has to be written ahead anyway.
 func (x *exchange) claimKey(r *http.Request) (answered bool, err error) {
-	if x.submission.Former != "" {
-		in, replay, err := x.engine.store.ByKey(r.Context(), x.submission.Former)
-		if err == nil && !in.Reserved() {
-			return true, x.replay(r, &in, replay)
-		}
-	}
 	for begun := time.Now(); ; {
-		err := x.reserve()
-		switch {
-		case err == nil:
-			return false, nil
-		case !errors.Is(err, store.ErrExists):
-			return false, x.withoutKey(err)
-		}
-		in, replay, err := x.engine.store.ByKey(r.Context(), x.submission.Key)
+		in, replay, err := x.first(r.Context())
 		switch {
 		case errors.Is(err, store.ErrNotFound): // dropped meanwhile: it is free
 			continue
 		case err != nil:
 			return false, x.withoutKey(err)
+		case in == nil:
+			return false, nil
 		case !in.Reserved():
-			return true, x.replay(r, &in, replay)
+			return true, x.replay(r, in, replay)
 		case time.Since(begun) >= keyWait:
 			return false, ErrKeyInProgress
 		}
@@ -59,6 +48,21 @@ func (x *exchange) claimKey(r *http.Request) (answered bool, err error) {
 			return false, context.Cause(r.Context())
 		}
 	}
+}
+
+// first returns the intent of the first request with this key, or nil if that is this
+// one: then it is reserved.
+func (x *exchange) first(ctx context.Context) (*intent.Intent, store.Replay, error) {
+	if x.submission.Former != "" {
+		if in, replay, err := x.engine.store.ByKey(ctx, x.submission.Former); err == nil {
+			return &in, replay, nil
+		}
+	}
+	if err := x.reserve(); !errors.Is(err, store.ErrExists) {
+		return nil, store.Replay{}, err
+	}
+	in, replay, err := x.engine.store.ByKey(ctx, x.submission.Key)
+	return &in, replay, err
 }
 
 // withoutKey lets a request through whose key cannot be kept.
@@ -145,7 +149,7 @@ func replayHeader(h, before http.Header) http.Header {
 // endUncertain ends a keyed request whose answer did not come although the backend
 // may have the request. The key stays: a repeat must not make a second job.
 func (x *exchange) endUncertain() {
-	ctx, cancel := context.WithTimeout(x.ctx, storeTimeout)
+	ctx, cancel := x.storing()
 	defer cancel()
 	x.engine.endUncertain(ctx, x.reservation)
 	x.reservation = nil

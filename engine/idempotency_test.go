@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -238,6 +239,103 @@ func TestARepeatGetsAFreshURLAndNoneIsKept(t *testing.T) {
 		again := post()
 		require.Contains(t, again.Body.String(), "token=token-2")
 		require.Equal(t, strconv.Itoa(again.Body.Len()), again.Header().Get("Content-Length"))
+		require.Equal(t, 1, et.posts())
+	})
+}
+
+// A store that is full for a moment must not keep a key for ever.
+func TestAReservationOutlivesNoStoreThatIsAway(t *testing.T) {
+	during := func(et *tester, fault legacytest.Fault) (first *httptest.ResponseRecorder) {
+		et.backend.Meets(legacytest.Submits, func(w http.ResponseWriter, r *http.Request, well http.HandlerFunc) {
+			et.store.fails(errDisk)
+			fault(w, r, well)
+		}, 1)
+		first, _ = et.postKey("k", `{}`)
+		et.store.fails(nil)
+		et.advance(time.Minute)
+		return first
+	}
+	t.Run("the job is followed after all", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, et *tester) {
+			first := during(et, func(w http.ResponseWriter, r *http.Request, well http.HandlerFunc) { well(w, r) })
+			require.Equal(t, "unavailable", first.Header().Get("Intent-Status"))
+			again, err := et.postKey("k", `{}`)
+			require.NoError(t, err)
+			require.Equal(t, "true", again.Header().Get("Idempotency-Replayed"))
+			require.Equal(t, 1, et.posts())
+			et.backend.Finishes("job-1")
+			et.advance(time.Minute)
+			page, err := et.store.List(t.Context(), filterAll)
+			require.NoError(t, err)
+			require.Equal(t, intent.Completed, page.Intents[0].Status)
+		})
+	})
+	t.Run("an answer that was lost is uncertain", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, et *tester) {
+			during(et, legacytest.AnswerLost)
+			_, err := et.postKey("k", `{}`)
+			require.ErrorIs(t, err, engine.ErrKeyUncertain)
+		})
+	})
+	t.Run("a refusal frees the key", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, et *tester) {
+			during(et, legacytest.Code(503, ""))
+			again, err := et.postKey("k", `{}`)
+			require.NoError(t, err)
+			require.Equal(t, http.StatusAccepted, again.Code)
+		})
+	})
+}
+
+func TestABackendThatNeverAnswersAClientThatLeftKeepsNoKey(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		et.backend.Meets(legacytest.Submits, legacytest.Hang, 1)
+		ctx, leave := context.WithCancel(t.Context())
+		first := make(chan error, 1)
+		go func() {
+			r := httptest.NewRequest("POST", "/reports/generate", strings.NewReader(`{}`)).WithContext(ctx)
+			first <- et.engine.Submit(httptest.NewRecorder(), r, engine.Submission{Job: et.job, Base: "/v1/intents", Key: "k"})
+		}()
+		synctest.Wait()
+		leave()
+		require.Error(t, <-first)
+		_, err := et.postKey("k", `{}`)
+		require.ErrorIs(t, err, engine.ErrKeyUncertain)
+		require.Empty(t, et.log.with("ERROR"))
+	})
+}
+
+func TestWhoWaitsForTheFirstRequestIsNoMaker(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		et.backend.Meets(legacytest.Submits, legacytest.Late(time.Minute), 1)
+		first := make(chan error, 1)
+		go func() {
+			_, err := et.postKey("k", `{}`)
+			first <- err
+		}()
+		synctest.Wait()
+		r := httptest.NewRequest("POST", "/reports/generate", strings.NewReader(`{}`))
+		err := et.engine.Submit(httptest.NewRecorder(), r, engine.Submission{Job: et.job, Base: "/v1/intents", Key: "k",
+			Made: func(intent.ID) { require.Fail(t, "it made nothing") }})
+		require.ErrorIs(t, err, engine.ErrKeyInProgress)
+		require.NoError(t, <-first)
+	})
+}
+
+func TestAKeyUnderTheSecretBeforeIsWaitedForToo(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		et.backend.Meets(legacytest.Submits, legacytest.Late(5*time.Second), 1)
+		first := make(chan error, 1)
+		go func() {
+			_, err := et.postKey("mac under the old secret", `{}`)
+			first <- err
+		}()
+		synctest.Wait()
+		w := httptest.NewRecorder()
+		require.NoError(t, et.engine.Submit(w, httptest.NewRequest("POST", "/reports/generate", strings.NewReader(`{}`)), engine.Submission{
+			Job: et.job, Base: "/v1/intents", Key: "mac under the new secret", Former: "mac under the old secret"}))
+		require.NoError(t, <-first)
+		require.Equal(t, "true", w.Header().Get("Idempotency-Replayed"))
 		require.Equal(t, 1, et.posts())
 	})
 }

@@ -21,9 +21,12 @@ type opening struct {
 // job's state comes with it.
 func (x *exchange) open(r adapter.SubmitReading) opening {
 	now := time.Now()
-	in := x.newIntent(now)
+	var in intent.Intent
 	if x.reservation != nil {
 		in = x.reservation.Intent
+	} else {
+		in = x.newIntent(now)
+		x.made(in.ID)
 	}
 	if body, whole := x.capture.whole(); whole {
 		in.Request, in.Captured = body, true
@@ -49,28 +52,40 @@ func (x *exchange) open(r adapter.SubmitReading) opening {
 // settle stores the opening, in place of the reservation if there is one, and sees
 // to it that the intent is polled.
 func (x *exchange) settle(o *opening, replay *store.Replay) error {
-	lease, err := x.store(o, replay)
-	if err != nil {
-		return err
-	}
-	if o.intent.Status.Terminal() {
-		x.engine.reportEnd(&o.intent)
-		return nil
-	}
-	x.engine.hold(lease, &o.intent, x.engine.now().add(o.pause))
-	return nil
-}
-
-func (x *exchange) store(o *opening, replay *store.Replay) (store.Lease, error) {
-	ctx, cancel := context.WithTimeout(x.ctx, storeTimeout)
+	ctx, cancel := x.storing()
 	defer cancel()
+	e := x.engine
 	if x.reservation == nil {
-		held, err := x.engine.store.Create(ctx, o.intent, o.events)
-		return held.Lease, err
+		held, err := e.store.Create(ctx, o.intent, o.events)
+		if err == nil {
+			e.follow(held.Lease, o)
+		}
+		return err
 	}
 	lease := x.reservation.Lease
 	x.reservation = nil
-	return lease, x.engine.store.Append(ctx, store.Change{Intent: o.intent, Epoch: lease.Epoch, Events: o.events, Replay: replay})
+	return e.pay(ctx, debt{lease.ID, func(ctx context.Context) error {
+		err := e.store.Append(ctx, store.Change{Intent: o.intent, Epoch: lease.Epoch, Events: o.events, Replay: replay})
+		if err == nil {
+			e.follow(lease, o)
+		}
+		return err
+	}})
+}
+
+// follow has the intent polled, unless the answer to the submit was the end of it.
+func (e *Engine) follow(lease store.Lease, o *opening) {
+	if o.intent.Status.Terminal() {
+		e.reportEnd(&o.intent)
+		return
+	}
+	e.hold(lease, &o.intent, e.now().add(o.pause))
+}
+
+// storing bounds a write that a client waits for. It is made although the client, and
+// the time that the backend had, may be gone: there is a job, or a key to be freed.
+func (x *exchange) storing() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(x.ctx), storeTimeout)
 }
 
 // unreserve forgets the reservation of a request that made no job.
@@ -78,12 +93,16 @@ func (x *exchange) unreserve() {
 	if x.reservation == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(x.ctx, storeTimeout)
+	ctx, cancel := x.storing()
 	defer cancel()
-	if err := x.engine.store.Drop(ctx, x.reservation.ID, x.reservation.Epoch); err != nil {
-		x.engine.log().Error("forgetting a reservation", "intent", x.reservation.ID, "err", err)
-	}
+	lease := x.reservation.Lease
 	x.reservation = nil
+	err := x.engine.pay(ctx, debt{lease.ID, func(ctx context.Context) error {
+		return x.engine.store.Drop(ctx, lease.ID, lease.Epoch)
+	}})
+	if err != nil {
+		x.engine.log().Error("forgetting a reservation", "intent", lease.ID, "err", err)
+	}
 }
 
 // keyLife is how long an idempotency key is remembered at least.

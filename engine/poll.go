@@ -135,6 +135,9 @@ func (e *Engine) pollOnce(ctx context.Context, h *held, started moment) step {
 	if err != nil {
 		return e.storeFailed(h, s, err)
 	}
+	if s.over = in.Status.Terminal(); s.over {
+		return s
+	}
 	s.peers = peersOf(s.job, &in)
 	if h.manner == waits {
 		return e.waitOnce(ctx, h, s, &in)
@@ -160,10 +163,11 @@ func (e *Engine) accept(ctx context.Context, h *held, s step, in *intent.Intent,
 	if last && !next.Status.Terminal() {
 		next, events = e.cancelAtDeadline(ctx, s.job, next, events)
 	}
-	if len(events) == 0 && !learnt(in, &next) {
+	pause := max(s.job.Pace.Interval, s.retryAfter)
+	if len(events) == 0 && !learnt(in, &next) && pause == s.job.Pace.Interval {
 		return s
 	}
-	next.Due = e.wall(s.started.add(s.job.Pace.Interval))
+	next.Due = e.wall(s.started.add(pause))
 	return e.append(ctx, h, s, in.Seq, next, events)
 }
 
@@ -177,17 +181,17 @@ func learnt(in, next *intent.Intent) bool {
 // read says what an answer means for the intent.
 func (e *Engine) read(ctx context.Context, h *held, s step, in *intent.Intent, q said) (intent.Intent, []intent.Event, step) {
 	r := q.reading
+	next := *in
+	s.tookCancel = e.takeCancel(h, &next)
 	if q.err != nil {
 		s.outcome = unavailable
 		e.log().Debug("polling", "intent", in.ID, "job", in.Job, "attempt", h.failures+1, "err", q.err)
-		next, events := e.wait(h, *in, "backend")
+		next, events := e.wait(h, next, "backend")
 		return next, events, s
 	}
 	s.retryAfter = r.RetryAfter
 	e.warnRefused(in, r.Refused)
-	next := *in
 	next.Memory = r.Memory
-	s.tookCancel = e.takeCancel(h, &next)
 	switch r.Outcome {
 	case adapter.Readable:
 		s.outcome = answered

@@ -336,3 +336,17 @@ func TestUnreadableAnswersAreToldWhileTheyLast(t *testing.T) {
 		require.Empty(t, et.get(id).Waiting)
 	})
 }
+
+func TestRetryAfterIsKeptToOverARestart(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		et.backend.Meets(legacytest.Polls, legacytest.Code(429, "300"), legacytest.Always)
+		_, job := et.submit()
+		et.advance(time.Second)
+		polls := len(et.pollsAt(job))
+		et.restart()
+		et.advance(4 * time.Minute)
+		require.Len(t, et.pollsAt(job), polls)
+		et.advance(time.Minute + 10*time.Second)
+		require.Len(t, et.pollsAt(job), polls+1)
+	})
+}

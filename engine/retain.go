@@ -9,12 +9,11 @@ const (
 	purgeBatch = 200
 )
 
-// retain removes ended intents when their retention is over, and looks after what
-// could not be ended. Start starts it,
-// Stop ends it.
+// retain removes ended intents when their retention is over, and writes what could not
+// be written before. Start starts it, Stop ends it.
 func (e *Engine) retain() {
 	for e.sleep(purgeEvery) {
-		e.endUncertains()
+		e.payDebts()
 		for {
 			n, err := e.store.Purge(e.ctx, time.Now(), purgeBatch)
 			if err != nil && e.ctx.Err() == nil {

@@ -209,17 +209,20 @@ func (x *exchange) reserve() error {
 		return fmt.Errorf("%w: %w", ErrNotAccepted, err)
 	}
 	x.reservation = &held
+	x.made(held.ID)
 	return nil
+}
+
+func (x *exchange) made(id intent.ID) {
+	if x.submission.Made != nil {
+		x.submission.Made(id)
+	}
 }
 
 func (x *exchange) newIntent(now time.Time) intent.Intent {
 	s := x.submission
-	id := intent.NewID(now, 0)
-	if s.Made != nil {
-		s.Made(id)
-	}
 	return intent.Intent{
-		ID: id,
+		ID: intent.NewID(now, 0),
 		Origin: intent.Origin{
 			Scope:    s.Job.Scope,
 			Owner:    s.Owner,

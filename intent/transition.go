@@ -54,18 +54,18 @@ func (in Intent) Apply(r Reading, now time.Time) (Intent, []Event) {
 }
 
 // Wait records why nothing moves ("backend", "unreadable"), until the next reading
-// does away with it. Only a running intent waits: before the first reading there
-// is nothing an observer could have been told to wait for. What had no place when
-// the waiting began is told by a later call: no reading may come that carries it.
+// does away with it. Before the first reading there is no event for it. What had no
+// place when the waiting began is told by a later call: no reading may come that
+// carries it.
 func (in Intent) Wait(why string, now time.Time) (Intent, []Event) {
-	if in.Status != InProgress {
+	if in.Status != Delivered && in.Status != InProgress {
 		return in, nil
 	}
 	if in.Waiting != why {
 		in.Waiting, in.Untold = why, true
 	}
 	var log log
-	if in.Untold && in.mayReport(now) {
+	if in.Status == InProgress && in.Untold && in.mayReport(now) {
 		log.report(&in, in.report(), now)
 	}
 	return in, log.events

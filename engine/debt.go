@@ -1,0 +1,44 @@
+package engine
+
+import (
+	"context"
+	"errors"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/store"
+)
+
+// A debt is a write about a reservation that the store did not take. It cannot be let
+// go: until it is written, who repeats the request is told that the first one with its
+// key is under way, and a job that the backend has is followed by nobody.
+type debt struct {
+	id  intent.ID
+	pay func(ctx context.Context) error
+}
+
+// pay writes what is due, now or, if the store is away or full, later. The error is
+// that of this time.
+func (e *Engine) pay(ctx context.Context, d debt) error {
+	err := d.pay(ctx)
+	switch {
+	case err == nil, errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrEnded), errors.Is(err, store.ErrFenced), errors.Is(err, store.ErrConflict):
+		return err // somebody else has seen to it
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.debts = append(e.debts, d)
+	return err
+}
+
+// payDebts writes what could not be written before.
+func (e *Engine) payDebts() {
+	e.mu.Lock()
+	debts := e.debts
+	e.debts = nil
+	e.mu.Unlock()
+	for _, d := range debts {
+		if err := e.pay(e.ctx, d); err != nil && e.ctx.Err() == nil {
+			e.log().Error("writing what the store did not take before", "intent", d.id, "err", err)
+		}
+	}
+}
