@@ -294,17 +294,17 @@ func (e *Engine) Void(id intent.ID) {
 var ErrUnreadable = errors.New("the answer tells no status")
 
 // Hear takes the answer that the backend gave to a client's own request for the
-// status: it counts as a poll. What it says is returned, also if it changes nothing;
-// contradicts says that the intent has ended and the job goes on, so that the job is
-// another one by the same name.
+// status: it counts as a poll. Contradicts says that the intent has ended and the job
+// goes on, so that the job is another one by the same name. An answer that says nothing
+// about a job is ErrUnreadable.
 //
 // The answer is not kept: it is in words for that client, which may not be the words
 // for another.
-func (e *Engine) Hear(ctx context.Context, in *intent.Intent, a adapter.Answer, asked time.Time) (r intent.Reading, contradicts bool, err error) {
-	r, contradicts, err = e.Understand(ctx, in, a, asked)
+func (e *Engine) Hear(ctx context.Context, in *intent.Intent, a adapter.Answer, asked time.Time) (contradicts bool, err error) {
+	contradicts, err = e.Understand(in, a)
 	job := e.settings.Load().Jobs[JobName{in.Scope, in.Job}]
 	if err != nil || job == nil || in.Status.Terminal() {
-		return r, contradicts, err
+		return contradicts, err
 	}
 	if h := e.seizeIdle(in.ID, e.moment(asked)); h != nil {
 		ctx, done := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout+job.Pace.Timeout)
@@ -319,21 +319,21 @@ func (e *Engine) Hear(ctx context.Context, in *intent.Intent, a adapter.Answer, 
 			e.settle(h, s)
 		}
 	}
-	return r, false, nil
+	return false, nil
 }
 
 // Understand is Hear for an answer that must change nothing: to a client of whom it is
 // not known that it means the job of this intent.
-func (e *Engine) Understand(_ context.Context, in *intent.Intent, a adapter.Answer, _ time.Time) (r intent.Reading, contradicts bool, err error) {
+func (e *Engine) Understand(in *intent.Intent, a adapter.Answer) (contradicts bool, err error) {
 	job := e.settings.Load().Jobs[JobName{in.Scope, in.Job}]
 	if job == nil {
-		return r, false, ErrUnreadable
+		return false, ErrUnreadable
 	}
 	said := job.readForeign(in, a)
 	if said.Outcome != adapter.Readable {
-		return r, false, ErrUnreadable
+		return false, ErrUnreadable
 	}
-	return said.Reading, in.Status.Terminal() && !said.Reading.Status.Terminal(), nil
+	return in.Status.Terminal() && !said.Reading.Status.Terminal(), nil
 }
 
 // readForeign reads an answer to a request that was not ours, at the status URL as it

@@ -57,14 +57,8 @@ func (x *exchange) compose(in *intent.Intent, cut bool) reply {
 	return r
 }
 
-// notEndToEnd are the headers of a status answer that are about its connection or its
-// moment, or for another client.
-var notEndToEnd = []string{
-	"Age", "Connection", "Content-Length", "Date", "Keep-Alive", "Proxy-Authenticate", "Proxy-Connection", "Set-Cookie",
-	"Te", "Trailer", "Transfer-Encoding", "Upgrade", "Via",
-}
-
-// sendFinal answers a submit with the final status answer, in the backend's words.
+// sendFinal answers a submit with the final status answer, in the backend's words. Who
+// may see it across origins is what the answer to the submit itself says.
 func (x *exchange) sendFinal(final *adapter.Answer) {
 	h := x.Header()
 	ours := make(http.Header)
@@ -72,10 +66,7 @@ func (x *exchange) sendFinal(final *adapter.Answer) {
 		ours[name] = h[name]
 	}
 	x.dropBackendHeaders()
-	maps.Copy(h, final.Header.Clone())
-	for _, name := range notEndToEnd {
-		h.Del(name)
-	}
+	EndToEnd(h, final.Header, func(name string) bool { return name != "Date" && name != "Via" })
 	maps.Copy(h, ours)
 	x.w.WriteHeader(final.Code)
 	_, _ = x.w.Write(final.Body) // the client may have left
@@ -157,7 +148,7 @@ func (x *exchange) dropBackendHeaders() {
 	for name := range h {
 		before, ok := x.before[name]
 		switch {
-		case name == "Vary", strings.HasPrefix(name, "Access-Control-"):
+		case name == "Vary", IsCORS(name):
 		case ok:
 			h[name] = before
 		default:

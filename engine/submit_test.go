@@ -279,6 +279,34 @@ func TestASubmitThatWaitsGetsTheEndInTheBackendsWords(t *testing.T) {
 	})
 }
 
+func TestASubmitThatWaitsIsShownAcrossOriginsAsTheSubmitSays(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		et.backend.Meets(legacytest.Polls, func(w http.ResponseWriter, r *http.Request, well http.HandlerFunc) {
+			h := w.Header()
+			h.Set("Access-Control-Expose-Headers", "X-Poll")
+			h.Set("Vary", "Accept-Language")
+			h.Set("Connection", "X-Hop")
+			h.Set("X-Hop", "1")
+			h.Set("Set-Cookie", "session=another's")
+			h.Set("X-Rows", "7")
+			well(w, r)
+		}, legacytest.Always)
+		et.backend.EveryJobSays(legacytest.Status{State: "running"}, legacytest.Status{State: "done", URL: "/x"})
+		w := httptest.NewRecorder()
+		w.Header().Set("Vary", "Origin")
+		r := httptest.NewRequest("POST", "/reports/generate", strings.NewReader(`{}`))
+		require.NoError(t, et.engine.Submit(w, r, engine.Submission{Job: et.job, Base: "/v1/intents", Await: et.await(30 * time.Second),
+			Decorate: func(h http.Header) { h.Set("Access-Control-Expose-Headers", "Intent-Id") }}))
+		require.Equal(t, 200, w.Code)
+		h := w.Header()
+		require.Equal(t, []string{"Intent-Id"}, h["Access-Control-Expose-Headers"])
+		require.Equal(t, []string{"Origin", "Accept-Language"}, h["Vary"])
+		require.Equal(t, "7", h.Get("X-Rows"))
+		require.Empty(t, h["X-Hop"])
+		require.Empty(t, h["Set-Cookie"])
+	})
+}
+
 func TestASubmitThatHasWaitedEnoughGetsWhatItWouldHaveGot(t *testing.T) {
 	inBubble(t, func(t *testing.T, et *tester) {
 		w := httptest.NewRecorder()

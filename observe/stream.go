@@ -102,9 +102,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, seen []sight, fr
 		hub: s.Hub, log: s.Store, roster: roster, unnamed: ask.unnamed,
 		heartbeat: ask.heartbeat, leaveAt: time.Now().Add(ask.life), leave: ask.leave, ended: s.Ended,
 	}
-	ids := make([]intent.ID, len(seen))
 	for i, in := range seen {
-		ids[i] = in.ID
 		st.tracks = append(st.tracks, track{
 			id: in.ID, url: s.resultURL(r, &in.Intent), cursor: from[i],
 			over: ask.leave != EndTimeout && in.Status.Terminal() && from[i] == in.EventID(in.Seq),
@@ -117,12 +115,24 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, seen []sight, fr
 		writeHead(w, st.over())
 		return nil, nil
 	}
-	if st.party, err = s.Hub.join(ids, seen[0].Owner, s.Limits); err != nil {
+	if err := s.begin(st, w, seen[0].Owner); err != nil {
 		return nil, err
+	}
+	return st, nil
+}
+
+// begin takes the stream's seat and writes the head.
+func (s *Server) begin(st *stream, w http.ResponseWriter, owner string) (err error) {
+	ids := make([]intent.ID, len(st.tracks))
+	for i := range st.tracks {
+		ids[i] = st.tracks[i].id
+	}
+	if st.party, err = s.Hub.join(ids, owner, s.Limits); err != nil {
+		return err
 	}
 	writeHead(w, false)
 	st.out = newResponseWire(w, s.Hub.drained)
-	return st, nil
+	return nil
 }
 
 // over reports whether there is nothing more to send of any intent.

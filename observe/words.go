@@ -44,13 +44,10 @@ func (s *Server) speaker(w http.ResponseWriter, r *http.Request, in *intent.Inte
 		writeHead(w, true)
 		return nil
 	}
-	var err error
-	if st.party, err = s.Hub.join([]intent.ID{in.ID}, in.Owner, s.Limits); err != nil {
+	if err := s.begin(st, w, in.Owner); err != nil {
 		ProblemOf(err).ServeHTTP(w, r)
 		return nil
 	}
-	writeHead(w, false)
-	st.out = newResponseWire(w, s.Hub.drained)
 	return st
 }
 

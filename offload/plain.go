@@ -3,12 +3,12 @@ package offload
 import (
 	"mime"
 	"net/http"
-	"net/textproto"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/caddy-intents/caddy-intents/engine"
 	"github.com/caddy-intents/caddy-intents/observe"
 )
 
@@ -54,19 +54,6 @@ func accepts(h http.Header, contentType string) bool {
 	return false
 }
 
-// varies are the names in Vary.
-func varies(h http.Header) []string {
-	var names []string
-	for _, list := range h["Vary"] {
-		for name := range strings.SplitSeq(list, ",") {
-			if name = textproto.TrimString(name); name != "" {
-				names = append(names, http.CanonicalHeaderKey(name))
-			}
-		}
-	}
-	return names
-}
-
 // fits reports whether an answer can be given to a request of the same credentials as
 // own was. What separates clients is equal then, or was admitted; what does not has to
 // be compared where the answer varies by it.
@@ -74,7 +61,7 @@ func (k *kept) fits(r *http.Request, own *kept) bool {
 	if len(k.Header["Content-Encoding"]) > 0 || !accepts(r.Header, k.Header.Get("Content-Type")) {
 		return false
 	}
-	for _, name := range varies(k.Header) {
+	for _, name := range engine.Varies(k.Header) {
 		switch {
 		case name == "*":
 			return false
@@ -117,13 +104,6 @@ func (k *kept) unchanged(r *http.Request) bool {
 	return err == nil && !modified.After(since)
 }
 
-// notReplayed are headers that are about one message on one connection, or for one
-// client at one time. Set-Cookie above all: it can hold another client's session.
-var notReplayed = map[string]bool{
-	"Connection": true, "Keep-Alive": true, "Proxy-Connection": true, "Te": true, "Trailer": true, "Transfer-Encoding": true,
-	"Upgrade": true, "Proxy-Authenticate": true, "Proxy-Authorization": true, "Content-Length": true, "Age": true, "Set-Cookie": true, "Set-Cookie2": true,
-}
-
 // in304 are the headers of a 304 (RFC 9110, section 15.4.5), besides those that a
 // browser needs to be shown it.
 var in304 = map[string]bool{"Cache-Control": true, "Content-Location": true, "Date": true, "Etag": true, "Expires": true, "Vary": true}
@@ -133,16 +113,7 @@ var in304 = map[string]bool{"Cache-Control": true, "Content-Location": true, "Da
 func (k *kept) reply(w http.ResponseWriter, r *http.Request, own *kept) {
 	h := w.Header()
 	unchanged := k.unchanged(r)
-	named := k.Header["Connection"]
-	for name, values := range k.Header {
-		switch {
-		case notReplayed[name], isCORS(name), nominated(named, name), unchanged && !in304[name]:
-		case name == "Vary":
-			addVary(h, values)
-		default:
-			h[name] = slices.Clone(values)
-		}
-	}
+	engine.EndToEnd(h, k.Header, func(name string) bool { return !unchanged || in304[name] })
 	own.replyCORS(h)
 	h.Set("Age", strconv.Itoa(int(max(time.Since(k.At), 0)/time.Second)))
 	if unchanged {
@@ -156,36 +127,13 @@ func (k *kept) reply(w http.ResponseWriter, r *http.Request, own *kept) {
 	}
 }
 
-func isCORS(name string) bool { return strings.HasPrefix(name, "Access-Control-") }
-
 func (k *kept) replyCORS(h http.Header) {
 	for name, values := range k.Header {
 		switch {
-		case isCORS(name):
+		case engine.IsCORS(name):
 			h[name] = slices.Clone(values)
 		case name == "Vary":
-			addVary(h, values)
+			engine.AddVary(h, values)
 		}
 	}
-}
-
-// addVary adds names that are not there yet.
-func addVary(h http.Header, values []string) {
-	for _, name := range varies(http.Header{"Vary": values}) {
-		if !slices.Contains(varies(h), name) {
-			h.Add("Vary", name)
-		}
-	}
-}
-
-// nominated reports whether a Connection header names a header as one of its own.
-func nominated(connection []string, name string) bool {
-	for _, list := range connection {
-		for option := range strings.SplitSeq(list, ",") {
-			if http.CanonicalHeaderKey(strings.TrimSpace(option)) == name {
-				return true
-			}
-		}
-	}
-	return false
 }

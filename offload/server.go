@@ -278,7 +278,7 @@ func (q *question) learn(c *copied, asked time.Time) *admission {
 // negotiation is what of the request the answer varies by, and Accept.
 func (q *question) negotiation(answer http.Header) http.Header {
 	h := http.Header{}
-	for _, name := range append(varies(answer), "Accept") {
+	for _, name := range append(engine.Varies(answer), "Accept") {
 		if values := q.r.Header[name]; values != nil && !separates(name) {
 			h[name] = values
 		}
@@ -314,11 +314,12 @@ func (q *question) read(answer adapter.Answer, asked time.Time) (*admission, err
 			s.Logger.ErrorContext(q.r.Context(), "renewing copied headers", "intent", in.ID.String(), "err", err)
 		}
 	}
-	hear := s.Engine.Hear
-	if !a.maker {
-		hear = s.Engine.Understand // it may be about another job by the same id: nothing of it goes to others
+	var contradicts bool
+	if a.maker {
+		contradicts, err = s.Engine.Hear(q.r.Context(), &in, answer, asked)
+	} else { // it may be about another job by the same id: nothing of it goes to others
+		contradicts, err = s.Engine.Understand(&in, answer)
 	}
-	_, contradicts, err := hear(q.r.Context(), &in, answer, asked)
 	if contradicts {
 		s.Engine.Void(in.ID)
 		a.reused = in.ID
