@@ -12,10 +12,11 @@ import (
 )
 
 // A backend is a plain job API on a socket. Its jobs run for ever and say the same
-// whenever they are asked.
+// whenever they are asked, unless they are lively.
 type backend struct {
 	addr   string
 	work   time.Duration // a submit takes from nothing to this, evenly
+	lively bool          // each answer to a get tells something new
 	posts  atomic.Int64
 	gets   atomic.Int64
 	told   atomic.Int64 // of how many jobs the answers to gets told
@@ -70,6 +71,9 @@ func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (b *backend) tell(w io.Writer, id string) {
-	b.told.Add(1)
-	fmt.Fprintf(w, `{"job_id":%q,"status":"running","percent":40,"step":"reading rows"}`, id)
+	row := b.told.Add(1)
+	if !b.lively {
+		row = 0
+	}
+	fmt.Fprintf(w, `{"job_id":%q,"status":"running","percent":40,"step":"reading row %d"}`, id, row)
 }

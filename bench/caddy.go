@@ -140,13 +140,16 @@ func (c *caddyProcess) save(kind, from string) error {
 }
 
 // bareStream is what an event stream in a Caddy handler costs at least: it writes
-// one frame and then a sign of life every four seconds.
-type bareStream struct{}
+// one frame and then a sign of life every four seconds, or, together with all others,
+// another frame at each full second.
+type bareStream struct {
+	Together bool `json:"together,omitempty"`
+}
 
 func init() {
 	caddy.RegisterModule(bareStream{})
-	httpcaddyfile.RegisterHandlerDirective("bench_stream", func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
-		return bareStream{}, nil
+	httpcaddyfile.RegisterHandlerDirective("bench_stream", func(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+		return bareStream{Together: h.Next() && h.NextArg()}, nil
 	})
 	httpcaddyfile.RegisterDirectiveOrder("bench_stream", httpcaddyfile.Before, "reverse_proxy")
 }
@@ -155,23 +158,42 @@ func (bareStream) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.bench_stream", New: func() caddy.Module { return new(bareStream) }}
 }
 
-func (bareStream) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+func (b bareStream) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store, no-transform")
 	rc := http.NewResponseController(w)
-	life := time.NewTicker(4 * time.Second)
-	defer life.Stop()
-	for next := "id: 1\ndata: {}\n\n"; ; next = ":\n" {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	next := "id: 1\ndata: {}\n\n"
+	for {
 		if _, err := io.WriteString(w, next); err != nil {
 			return nil
 		}
 		if err := rc.Flush(); err != nil {
 			return nil
 		}
+		timer.Reset(b.pause(time.Now()))
 		select {
-		case <-life.C:
+		case <-timer.C:
 		case <-r.Context().Done():
 			return nil
 		}
+		if next = ":\n"; b.Together {
+			next = usualFrame
+		}
 	}
 }
+
+func (b bareStream) pause(now time.Time) time.Duration {
+	if b.Together {
+		return now.Truncate(time.Second).Add(time.Second).Sub(now)
+	}
+	return heartbeat
+}
+
+// usualFrame is of the length of ours.
+const usualFrame = `id: 17
+event: intent.in_progress
+data: {"intent_id":"6925c1b2-00a1-8d3e-9f00-2b1c3d4e5f60","seq":17,"event_type":"intent.in_progress","status":"IN_PROGRESS","at":"2026-01-02T15:04:05.123456Z","details":{"progress":40,"message":"reading row 17"}}
+
+`

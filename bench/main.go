@@ -46,6 +46,7 @@ var budgets = []budget{
 	{"offload", measureOffload},
 	{"batch", measureBatch},
 	{"latency", measureLatency},
+	{"fanout", measureFanOut},
 	{"observers", measureObservers},
 	{"active", measureActive},
 	{"tick", measureTick},

@@ -32,9 +32,11 @@ type Limits struct{ All, PerOwner, PerIntent int }
 // Watching is told to whoever polls, ahead of time and again and again. Two
 // refreshes fit into the window, so that losing one changes nothing; an intent is
 // polled at the watched pace for at most the window after its last observer left.
+// Observers look at any time, though at least every CheckInterval: one that looks
+// just before a refresh may next do so one and a half intervals after the last.
 const (
 	watchWindow  = 2*store.CheckInterval + 10*time.Second
-	watchRefresh = store.CheckInterval
+	watchRefresh = store.CheckInterval / 2
 )
 
 // A Hub knows which intents are being observed and rings the doorbells of their

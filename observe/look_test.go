@@ -39,6 +39,37 @@ func TestObserversWokenByOneRingShareARead(t *testing.T) {
 	})
 }
 
+func TestWhoHasJustLookedIsInNoHurryToCheck(t *testing.T) {
+	run(t, func(t *testing.T, tt *tester) {
+		reads := countReads(tt)
+		busy, quiet := tt.begins(), tt.begins()
+		one, both := tt.observes(busy.stream()+"?heartbeat=60").opens(), tt.observes(together(busy, quiet)+"&heartbeat=60").opens()
+		one.rest()
+		both.rest()
+		tt.passes(store.CheckInterval - time.Second)
+		busy.says("halfway")
+		tt.passes(0)
+		one.wantSeqs(4, 4)
+		require.Len(t, both.rest(), 1)
+		before := reads.made.Load()
+		tt.passes(store.CheckInterval - time.Second)
+		require.EqualValues(t, 2, reads.made.Load()-before, "who follows another as well has not looked for that")
+		tt.passes(time.Second)
+		require.EqualValues(t, 3, reads.made.Load()-before)
+
+		// What it put off for was a look. Without one the check stays where it was.
+		tt.passes(store.CheckInterval - 2*time.Second)
+		both.leave()
+		reads.failing.Store(1)
+		busy.says("nearly")
+		tt.passes(0)
+		one.wantNothing()
+		tt.passes(2 * time.Second)
+		one.wantSeqs(5, 5)
+		one.leave()
+	})
+}
+
 func TestAReadThatFailsIsSharedByNobody(t *testing.T) {
 	run(t, func(t *testing.T, tt *tester) {
 		reads := countReads(tt)

@@ -63,7 +63,7 @@ type stream struct {
 	heartbeat time.Duration
 
 	beatAt  time.Time // when the client needs a sign of life
-	checkAt time.Time // when to look for events although no bell rang
+	checkAt time.Time // when to look for events although no bell has rung
 	leaveAt time.Time // when the stream ends whatever happens
 	leave   End       // why it does
 	ended   func(End) // is told why it did; may be nil
@@ -274,7 +274,9 @@ func (st *stream) batch(ctx context.Context, t *track, rung bool, frames *[]byte
 	case err != nil:
 		st.hub.logger.DebugContext(ctx, "reading events", "intent", t.id.String(), "err", err)
 		return false, ""
-	case !split(t.cursor).within(&in):
+	}
+	st.looked(time.Now())
+	if !split(t.cursor).within(&in) {
 		events = []intent.Event{snapshot(&in)}
 	}
 	if st.words != nil {
@@ -294,6 +296,15 @@ func (st *stream) batch(ctx context.Context, t *track, rung bool, frames *[]byte
 		}
 	}
 	return false, ""
+}
+
+// looked puts the check off: thousands of observers who have all just read what a
+// ring was about would all read the store again. Who follows several has looked for
+// those only that were rung for.
+func (st *stream) looked(now time.Time) {
+	if len(st.tracks) == 1 {
+		st.checkAt = now.Add(store.CheckInterval)
+	}
 }
 
 // cursor is what the client has to come back with.

@@ -262,6 +262,13 @@ func TestPollingIsToldThatAnIntentIsWatchedOnceForAllObservers(t *testing.T) {
 			require.Greater(t, time.Until(told[len(told)-1]), store.CheckInterval, "one refresh may get lost")
 		}
 		require.Len(t, tt.store.told(), 9)
+		for range 20 { // looks that put checks off tell no later
+			tt.passes(7 * time.Second)
+			job.says(time.Now().String())
+			tt.passes(0)
+			told := tt.store.told()
+			require.Greater(t, time.Until(told[len(told)-1]), store.CheckInterval)
+		}
 		for _, obs := range all {
 			obs.leave()
 		}
