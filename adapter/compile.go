@@ -31,6 +31,7 @@ type Job struct {
 	status    endpoint
 	cancel    *endpoint
 	cancels   *canceling // nil if clients' cancels cannot be recognized
+	lookup    *lookup    // nil if a job cannot be found by its key
 	then      *hop
 
 	state    stateReader
@@ -54,6 +55,9 @@ func Compile(s Spec, o Options) (*Job, error) {
 		if err := step(); err != nil {
 			return nil, err
 		}
+	}
+	if err := c.lookup(o); err != nil {
+		return nil, err
 	}
 	var err error
 	if c.job.hosts, err = compileHosts(o); err != nil {
@@ -308,6 +312,9 @@ func caddyPlaceholder(value string) string {
 func (c *compiler) checkCaptures(field string, t *template) error {
 	for _, name := range t.captures() {
 		param, isParam := strings.CutPrefix(name, paramsPrefix)
+		if name == keyCapture && field != "lookup" && !strings.HasPrefix(field, "lookup ") {
+			return specErr(field, "{%s} is known in a lookup alone", name)
+		}
 		if isParam && !c.captures(param) {
 			return specErr(field, "{%s} is not captured: write {params.%s} for a segment of submit %s, or param %s <expression>", name, param, c.job.route.Path, param)
 		}

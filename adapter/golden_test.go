@@ -85,6 +85,15 @@ func runCase(t *testing.T, a *txtar.Archive) string {
 			fmt.Fprintln(&p.out, f.Name, job.ReadCancel(&p.in, parseAnswer(t, string(f.Data))))
 		case "cancels":
 			p.cancels(string(f.Data))
+		case "delivery":
+			s, _, answer := parseExchange(t, string(f.Data))
+			p.delivered(f.Name, job.ReadDelivery(s, answer))
+		case "lookup":
+			s, _, answer := parseExchange(t, string(f.Data))
+			asked, err := job.LookupRequest(&intent.Intent{}, "key 1")
+			require.NoError(t, err)
+			p.say(f.Name, requestText(asked))
+			p.delivered(f.Name, job.ReadLookup(s, answer))
 		}
 	}
 	return p.out.String()

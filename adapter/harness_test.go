@@ -119,6 +119,23 @@ func (p *player) said(read adapter.SubmitReading) {
 	}
 }
 
+// delivered writes down what a submit of our own came to.
+func (p *player) delivered(name string, d adapter.DeliveryReading) {
+	text := d.Outcome.String()
+	switch {
+	case d.Outcome == adapter.Delivered:
+		text += " as " + strconv.Quote(d.Submit.Delivery.JobID) + " at " + d.Submit.Delivery.StatusURL
+	case d.Refused:
+		text += ", refused: " + strconv.Quote(d.Reason)
+	default:
+		text += ": " + strconv.Quote(d.Reason)
+	}
+	if d.RetryAfter != 0 {
+		text += " retry=" + d.RetryAfter.String()
+	}
+	p.say(name, text)
+}
+
 // requests writes down what would be sent.
 func (p *player) requests() {
 	poll, err := p.job.PollRequest(&p.in)

@@ -54,7 +54,7 @@ func compileSegment(src, text string) (segment, error) {
 	switch {
 	case capture == jobIDCapture:
 		return segment{}, fmt.Errorf("%q: the job has no id before it is submitted: write {params.<name>} for a part of the path that varies", src)
-	case !ok:
+	case !ok, capture == keyCapture:
 		return segment{}, unknownPlaceholder(src, inner)
 	}
 	return segment{param: strings.TrimPrefix(capture, paramsPrefix)}, nil

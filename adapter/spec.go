@@ -61,6 +61,10 @@ type Spec struct {
 
 	// Ways to ask for the status that spare requests. Default: none of them.
 	Poll *Poll `json:"poll,omitempty"`
+
+	// The request that finds a job by its idempotency key, for `on_uncertain lookup`.
+	// Default: none.
+	Lookup *Lookup `json:"lookup,omitempty"`
 }
 
 // A Hop is the second half of a job whose API hands it on: the first status answers

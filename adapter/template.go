@@ -21,7 +21,7 @@ type template struct {
 // for where it stands.
 type part struct {
 	literal string
-	capture string // "job_id", or the name after "params."
+	capture string // as captureName gives it
 	escape  func(string) string
 	number  bool // nothing but a number can stand here
 }
@@ -40,7 +40,7 @@ const (
 // parseTarget reads the template of a path and query, or of a whole URL.
 func parseTarget(src string) (*template, error) {
 	if name, ok := strings.CutPrefix(src, "{"); ok {
-		if capture, ok := captureName(strings.TrimSuffix(name, "}")); ok && capture != jobIDCapture && strings.HasSuffix(src, "}") {
+		if capture, ok := captureName(strings.TrimSuffix(name, "}")); ok && strings.HasPrefix(capture, paramsPrefix) && strings.HasSuffix(src, "}") {
 			return &template{src: src, parts: []part{{capture: capture, escape: same}}, whole: true}, nil
 		}
 	}
@@ -199,9 +199,10 @@ func (t *template) parse(src string, escape, literal func(string) string) error 
 	return nil
 }
 
-// captureName gives what a placeholder stands for: "job_id" or "params.<name>".
+// captureName gives what a placeholder stands for: "job_id", "params.<name>" or, in a
+// lookup, "idempotency_key".
 func captureName(name string) (string, bool) {
-	if name == jobIDCapture {
+	if name == jobIDCapture || name == keyCapture {
 		return name, true
 	}
 	param, ok := strings.CutPrefix(name, paramsPrefix)
@@ -247,8 +248,11 @@ type captured struct {
 }
 
 func (c captured) value(name string) string {
-	if name == jobIDCapture {
+	switch name {
+	case jobIDCapture:
 		return c.jobID
+	case keyCapture:
+		return c.params[keyParam]
 	}
 	return c.params[strings.TrimPrefix(name, paramsPrefix)]
 }

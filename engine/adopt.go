@@ -46,8 +46,7 @@ func (e *Engine) Adopt(ctx context.Context, a Adoption) (intent.Intent, error) {
 	due := max(asked.add(max(a.Job.Pace.Interval, r.RetryAfter)), e.now())
 	in.Due = e.wall(due)
 	if in.Status.Terminal() {
-		in.Sealed = ""
-		in.Expires = now.Add(e.settings.Load().Retention)
+		e.close(&in)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()

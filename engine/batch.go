@@ -35,10 +35,11 @@ type crowd struct {
 type manner uint8
 
 const (
-	usual   manner = iota
-	alone          // not with others: its batch did not tell
-	plainly        // without waiting at the backend: the poll that waited was refused
-	waits          // waiting at the backend
+	usual    manner = iota
+	alone           // not with others: its batch did not tell
+	plainly         // without waiting at the backend: the poll that waited was refused
+	waits           // waiting at the backend
+	delivers        // not: its submit is delivered
 )
 
 // A lesson is what the engine has learnt of a job's backend under these settings.
@@ -57,7 +58,7 @@ const (
 
 // peersOf tells who the intent can share a request with.
 func peersOf(job *Job, in *intent.Intent) crowdName {
-	if job == nil || in.Sealed != "" { // whose credentials they are cannot be compared
+	if job == nil || in.Outgoing != nil || in.Sealed != "" { // whose credentials they are cannot be compared
 		return crowdName{}
 	}
 	key, ok := job.Adapter.BatchKey(in)

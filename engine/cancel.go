@@ -71,6 +71,9 @@ func (e *Engine) cancelSeized(ctx context.Context, h *held, c Cancellation) (int
 		return in, step{over: true}, ErrOver
 	}
 	job := e.settings.Load().Jobs[*h.name]
+	if in.Outgoing != nil {
+		return e.cancelUndelivered(ctx, h, in, c)
+	}
 	switch said := e.askCancel(ctx, job, &in, c.Header); said {
 	case cancelNotConfigured, adapter.CancelAccepted.String():
 		next, events := in.End(intent.Canceled, intent.Details{Error: canceledBy(c), Backend: said}, time.Now())
@@ -86,6 +89,17 @@ func (e *Engine) cancelSeized(ctx context.Context, h *held, c Cancellation) (int
 	default:
 		return in, e.storeCancel(ctx, h, intent.CancelSent), fmt.Errorf("%w: %s", ErrNotCanceled, said)
 	}
+}
+
+// cancelUndelivered ends an intent whose submit is never sent then. Of one that was
+// sent without an answer nobody knows the job's name.
+func (e *Engine) cancelUndelivered(ctx context.Context, h *held, in intent.Intent, c Cancellation) (intent.Intent, step, error) {
+	said := "not_sent"
+	if in.Outgoing.Sent {
+		said = "unknown"
+	}
+	next, events := in.End(intent.Canceled, intent.Details{Error: canceledBy(c), Backend: said}, time.Now())
+	return e.conclude(ctx, h, in, next, events)
 }
 
 // cancelNotConfigured stands for the backend's answer where it is not asked.

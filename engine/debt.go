@@ -20,14 +20,22 @@ type debt struct {
 // that of this time.
 func (e *Engine) pay(ctx context.Context, d debt) error {
 	err := d.pay(ctx)
-	switch {
-	case err == nil, errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrEnded), errors.Is(err, store.ErrFenced), errors.Is(err, store.ErrConflict):
-		return err // somebody else has seen to it
+	if err != nil && !settled(err) {
+		e.owe(d)
 	}
+	return err
+}
+
+// settled reports whether an error says that somebody else has seen to a write.
+func settled(err error) bool {
+	return errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrEnded) || errors.Is(err, store.ErrFenced) || errors.Is(err, store.ErrConflict)
+}
+
+// owe notes a debt.
+func (e *Engine) owe(d debt) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.debts = append(e.debts, d)
-	return err
 }
 
 // payDebts writes what could not be written before.

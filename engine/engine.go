@@ -51,6 +51,7 @@ type Engine struct {
 	overdue     []*held                 // wait for one of them; busy
 	parked      map[*held]struct{}      // their job is in no config; in the heap for their deadline only
 	resting     map[*held]chan struct{} // closed when the step under way is over; only where somebody waits for that
+	undelivered map[JobName]int         // submits that wait for the backend, or for the store
 	early       map[intent.ID]moment    // watched before held: an observer can be faster than the submit that it follows
 }
 
@@ -58,21 +59,22 @@ type Engine struct {
 func New(s store.Store) *Engine {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	e := &Engine{
-		store:      s,
-		begun:      time.Now(),
-		alarm:      never,
-		ctx:        ctx,
-		cancel:     cancel,
-		wake:       make(chan struct{}, 1),
-		holds:      make(map[intent.ID]*held),
-		names:      make(map[JobName]*JobName),
-		lanes:      make(map[string]*lane),
-		parked:     make(map[*held]struct{}),
-		early:      make(map[intent.ID]moment),
-		resting:    make(map[*held]chan struct{}),
-		crowds:     make(map[crowdName]*crowd),
-		lessons:    make(map[JobName]*lesson),
-		interrupts: make(map[*held]context.CancelCauseFunc),
+		store:       s,
+		begun:       time.Now(),
+		alarm:       never,
+		ctx:         ctx,
+		cancel:      cancel,
+		wake:        make(chan struct{}, 1),
+		holds:       make(map[intent.ID]*held),
+		names:       make(map[JobName]*JobName),
+		lanes:       make(map[string]*lane),
+		parked:      make(map[*held]struct{}),
+		early:       make(map[intent.ID]moment),
+		undelivered: make(map[JobName]int),
+		resting:     make(map[*held]chan struct{}),
+		crowds:      make(map[crowdName]*crowd),
+		lessons:     make(map[JobName]*lesson),
+		interrupts:  make(map[*held]context.CancelCauseFunc),
 	}
 	e.settings.Store(noSettings)
 	e.deaf = s.Listen(e.hear)
@@ -139,7 +141,7 @@ func (e *Engine) startDue() time.Duration {
 func (e *Engine) begin(h *held, now moment) {
 	job := e.settings.Load().Jobs[*h.name]
 	switch {
-	case now >= h.deadline && (job == nil || !job.CancelAtDeadline):
+	case now >= h.deadline && (job == nil || h.undelivered || !job.CancelAtDeadline && !h.cancels):
 		h.waiting, h.busy = false, true
 		e.beginExpiry(h)
 	case job == nil:
@@ -186,7 +188,7 @@ func (e *Engine) watch(h *held, until moment) {
 	h.watched = max(h.watched, until)
 	job := e.settings.Load().Jobs[*h.name]
 	switch {
-	case !first, job == nil, h.busy:
+	case !first, job == nil, h.busy, h.undelivered:
 	case h.waiting:
 		e.hurry(h, job.Backend)
 	case h.failures > 0, h.polled == never: // at its own pace, or soon
@@ -265,7 +267,11 @@ const claimRetry = 5 * time.Second
 // resume goes on with a claimed intent. What came due while nobody worked is
 // spread over one interval, so that a start does not hammer the backend.
 func (e *Engine) resume(h *store.Held) {
-	if h.Intent.Reserved() {
+	switch {
+	case h.Intent.Reserved() && h.Intent.Outgoing != nil:
+		e.dropUnsent(e.ctx, h)
+		return
+	case h.Intent.Reserved():
 		e.endUncertain(e.ctx, h)
 		return
 	}
@@ -285,12 +291,9 @@ func (e *Engine) resume(h *store.Held) {
 // the job cannot be known.
 func (e *Engine) endUncertain(ctx context.Context, h *store.Held) {
 	in, events := h.Intent.Begin(time.Now())
-	in, last := in.End(intent.Failed, intent.Details{Error: &intent.Error{
-		Code:     intent.CodeSubmitUncertain,
-		Message:  "the request was sent and its answer was not received; the backend may have the job or not",
-		Category: intent.ByGateway,
-	}}, time.Now())
-	in.Expires = e.expiry(&in, time.Now())
+	why := uncertain("the request was sent and its answer was not received")
+	in, last := in.End(intent.Failed, intent.Details{Error: &why}, time.Now())
+	e.close(&in)
 	change := store.Change{Intent: in, Epoch: h.Epoch, Events: append(events, last...)}
 	err := e.pay(ctx, debt{in.ID, func(ctx context.Context) error {
 		if err := e.store.Append(ctx, change); err != nil {

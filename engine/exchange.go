@@ -126,7 +126,7 @@ func (x *exchange) decide(cut bool) {
 		x.pass()
 		return
 	}
-	x.warnInferred(reading)
+	x.engine.warnInferred(x.submission.Job, reading)
 	o := x.open(reading)
 	plain := x.Header().Clone() // for the case that there will be no intent
 	reply := x.compose(&o.intent, cut)
@@ -185,14 +185,13 @@ func (x *exchange) warnNoJob(err error) {
 	}
 }
 
-func (x *exchange) warnInferred(r adapter.SubmitReading) {
-	job := x.submission.Job
-	if r.Refused != "" && x.engine.told.first("refused", job.Scope, job.Name) {
-		x.engine.log().Warn("the backend names a status URL elsewhere; the job's status template is used",
+func (e *Engine) warnInferred(job *Job, r adapter.SubmitReading) {
+	if r.Refused != "" && e.told.first("refused", job.Scope, job.Name) {
+		e.log().Warn("the backend names a status URL elsewhere; the job's status template is used",
 			"job", job.Name, "url", r.Refused, "add", "allow_host <host>")
 	}
-	if len(r.Pin) > 0 && x.engine.told.first("inferred", job.Scope, job.Name) {
-		x.engine.log().Info("the job API was recognized; these lines would pin what was inferred",
+	if len(r.Pin) > 0 && e.told.first("inferred", job.Scope, job.Name) {
+		e.log().Info("the job API was recognized; these lines would pin what was inferred",
 			"job", job.Name, "lines", r.Pin)
 	}
 }

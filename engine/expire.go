@@ -53,6 +53,9 @@ func (e *Engine) expireOnce(h *held) step {
 	if err != nil {
 		return e.storeFailed(h, step{}, err)
 	}
+	if in.Outgoing != nil {
+		return e.giveUp(e.ctx, h, step{}, &in)
+	}
 	next, events := in.End(intent.TimedOut, intent.Details{Error: deadlinePassed()}, time.Now())
 	return e.append(e.ctx, h, step{}, in.Seq, next, events)
 }

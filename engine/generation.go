@@ -29,7 +29,8 @@ type Job struct {
 	CancelAtDeadline bool // cancel the job at the backend when the intent's deadline passes
 	Respond          Respond
 	CopyHeaders      []string // of the submit, that polls carry; kept encrypted
-	MaxBody          int64    // of a submit that is captured because an expression reads it, bytes
+	MaxBody          int64    // of a submit that is captured because an expression reads it, or queued; bytes
+	Queue            *Queue   // nil: a submit is sent while its client waits
 }
 
 // A Backend is a way to one job API and how much of it may be used. Lanes with
@@ -51,7 +52,7 @@ const (
 type Generation struct {
 	Jobs      map[JobName]*Job
 	Retention time.Duration // how long an ended intent is kept
-	Sealer    Sealer        // needed if a job copies headers
+	Sealer    Sealer        // needed if a job copies headers, or its submits are queued
 	Logger    *slog.Logger
 }
 

@@ -12,17 +12,19 @@ import (
 // Its fields are guarded by Engine.mu, but for those of a poll under way (busy),
 // which belong to that poll.
 type held struct {
-	lease    store.Lease
-	name     *JobName // shared by all intents of a job
-	deadline moment
-	crowd    *crowd   // those that it can share a request with; nil for none
-	places   [2]int32 // in the heaps; -1 if not there
-	failures int32    // polls in a row that brought no reading
-	last     outcome
-	manner   manner
-	busy     bool // a step is under way
-	waiting  bool // a poll is due and waits for its turn in its lane
-	canceled bool // a client has canceled the job while a step was under way, and that is not stored yet
+	lease       store.Lease
+	name        *JobName // shared by all intents of a job
+	deadline    moment
+	crowd       *crowd   // those that it can share a request with; nil for none
+	places      [2]int32 // in the heaps; -1 if not there
+	failures    int32    // polls in a row that brought no reading
+	last        outcome
+	manner      manner
+	busy        bool // a step is under way
+	waiting     bool // a poll is due and waits for its turn in its lane
+	cancels     bool // the job is canceled at the backend at the deadline, whatever the config says
+	undelivered bool // the backend is still to get the submit; deadline is then when that is given up
+	canceled    bool // a client has canceled the job while a step was under way, and that is not stored yet
 
 	polled   moment        // start of the last poll; never if there was none
 	floor    moment        // Retry-After: no poll before
@@ -57,15 +59,20 @@ func (e *Engine) holdSpread(lease store.Lease, in *intent.Intent, ready, due mom
 		e.forget(old)
 	}
 	h := &held{
-		lease:    lease,
-		name:     e.intern(JobName{in.Scope, in.Job}),
-		deadline: e.at(in.Deadline),
-		places:   [2]int32{-1, -1},
-		polled:   never,
+		lease:       lease,
+		name:        e.intern(JobName{in.Scope, in.Job}),
+		deadline:    e.at(lastMoment(in)),
+		cancels:     in.Cancels,
+		undelivered: in.Outgoing != nil,
+		places:      [2]int32{-1, -1},
+		polled:      never,
 	}
 	if until, ok := e.early[in.ID]; ok {
 		h.watched = until
 		delete(e.early, in.ID)
+	}
+	if h.undelivered {
+		e.countUndelivered(*h.name, 1)
 	}
 	e.holds[in.ID] = h
 	e.enlist(h, peersOf(e.settings.Load().Jobs[*h.name], in))
@@ -73,6 +80,14 @@ func (e *Engine) holdSpread(lease store.Lease, in *intent.Intent, ready, due mom
 	if h.crowd != nil {
 		h.crowd.ready.set(h, ready)
 	}
+}
+
+// lastMoment is when something ends that does not end by itself.
+func lastMoment(in *intent.Intent) time.Time {
+	if in.Outgoing != nil {
+		return in.Outgoing.Until
+	}
+	return in.Deadline
 }
 
 // intern returns the one copy of a job's name.
@@ -105,10 +120,20 @@ func (e *Engine) place(h *held, at moment) {
 func (e *Engine) forget(h *held) {
 	e.queue.remove(h)
 	e.enlist(h, crowdName{})
+	e.setDelivered(h)
 	h.waiting = false
 	delete(e.parked, h)
 	if e.holds[h.lease.ID] == h {
 		delete(e.holds, h.lease.ID)
+	}
+}
+
+// setDelivered notes that the backend has what h stands for, or will not get it. The
+// caller holds e.mu.
+func (e *Engine) setDelivered(h *held) {
+	if h.undelivered {
+		h.undelivered = false
+		e.countUndelivered(*h.name, -1)
 	}
 }
 

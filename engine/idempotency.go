@@ -67,7 +67,7 @@ func (x *exchange) first(ctx context.Context) (*intent.Intent, store.Replay, err
 
 // withoutKey lets a request through whose key cannot be kept.
 func (x *exchange) withoutKey(err error) error {
-	if x.submission.Job.Respond == RespondIntent || x.submission.Stream != nil {
+	if x.presents() || x.submission.Stream != nil {
 		return err
 	}
 	x.submission.Key = ""
@@ -118,7 +118,7 @@ func (x *exchange) remember(r reply) *store.Replay {
 	}
 	x.capture.drain()
 	kept := &store.Replay{Hash: x.capture.hash()}
-	if x.submission.Owner != "" && x.submission.Job.Respond == RespondIntent {
+	if x.submission.Owner != "" && x.presents() {
 		return kept // it has an observe token in it: repeats get a fresh one
 	}
 	if r.whole && len(r.body) <= maxReplay {

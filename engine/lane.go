@@ -11,13 +11,16 @@ import (
 // a backlog of a million that nobody looks at delays no observer. It outlives
 // generations: a reload does not double what a backend gets. Guarded by Engine.mu.
 type lane struct {
-	limit    *rate.Limiter
-	inFlight int
-	running  int
-	long     int // of those, polls that wait at the backend
-	watched  queue
-	others   queue
-	next     moment // when the rate lets the next poll pass; never if nobody waits for that
+	limit       *rate.Limiter
+	inFlight    int
+	running     int
+	long        int   // of those, polls that wait at the backend
+	delivering  int   // and submits that are delivered
+	submits     queue // that are to be delivered
+	watched     queue
+	others      queue
+	submitsTurn bool
+	next        moment // when the rate lets the next poll pass; never if nobody waits for that
 }
 
 // A queue is first in, first out. An entry that waits no more, because its turn
@@ -67,9 +70,12 @@ func (e *Engine) enter(h *held, b *Backend, now moment) {
 	if h.deadline > now {
 		e.place(h, h.deadline)
 	}
-	if h.watched > now || h.deadline <= now || h.manner != usual {
+	switch {
+	case h.undelivered:
+		l.submits.push(h)
+	case h.watched > now || h.deadline <= now || h.manner != usual:
 		l.watched.push(h)
-	} else {
+	default:
 		l.others.push(h)
 	}
 	e.pump(l)
@@ -93,10 +99,7 @@ func (e *Engine) pump(l *lane) {
 			}
 			return
 		}
-		h := l.watched.pop()
-		if h == nil {
-			h = l.others.pop()
-		}
+		h := l.first()
 		if h == nil {
 			turn.CancelAt(now)
 			return
@@ -105,12 +108,37 @@ func (e *Engine) pump(l *lane) {
 	}
 }
 
+// first takes out who goes next. Submits and the polls that somebody watches take
+// turns; half of the lane is left to polls, or a backend that is slow to take submits
+// would not be polled.
+func (l *lane) first() *held {
+	order := []*queue{&l.watched, &l.submits, &l.others}
+	if l.submitsTurn = !l.submitsTurn; l.submitsTurn {
+		order[0], order[1] = order[1], order[0]
+	}
+	for _, q := range order {
+		if q == &l.submits && l.delivering >= max(l.inFlight/2, 1) {
+			continue
+		}
+		if h := q.pop(); h != nil {
+			return h
+		}
+	}
+	return nil
+}
+
 // run starts the poll of h, and of those that go with it. The caller holds e.mu.
 func (e *Engine) run(l *lane, h *held) {
 	now := e.now()
 	job := e.settings.Load().Jobs[*h.name]
 	e.start(h)
 	l.running++
+	if h.undelivered {
+		h.manner = delivers
+		l.delivering++
+		e.running.Go(func() { e.poll(l, h, now) })
+		return
+	}
 	all, started := e.gather(h, job, now)
 	if len(all) > 1 {
 		e.running.Go(func() { e.pollTogether(l, all, started) })

@@ -43,8 +43,7 @@ func (x *exchange) open(r adapter.SubmitReading) opening {
 	o := opening{intent: in, events: events, pause: max(x.submission.Job.Pace.First, r.RetryAfter)}
 	o.intent.Due = now.Add(o.pause)
 	if in.Status.Terminal() {
-		o.intent.Expires = x.engine.expiry(&in, now)
-		o.intent.Sealed = ""
+		x.engine.close(&o.intent)
 	}
 	return o
 }

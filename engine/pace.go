@@ -55,6 +55,17 @@ func (p Pace) grow(d time.Duration) time.Duration {
 	return min(next, max(p.MaxInterval, p.Interval))
 }
 
+// after gives the pause after so many tries to deliver.
+func (p Pace) after(tries int) time.Duration {
+	d := p.Interval
+	for range min(tries-1, 100) {
+		if d = p.grow(d); d >= p.MaxInterval {
+			break
+		}
+	}
+	return d
+}
+
 // jittered adds to d, never takes from it: no poll comes sooner than configured.
 func (p Pace) jittered(d time.Duration) time.Duration {
 	return d + time.Duration(rand.Float64()*p.Jitter*float64(d))

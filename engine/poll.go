@@ -22,6 +22,9 @@ type step struct {
 	anew       manner        // nothing was learnt: ask at once, like this; usual if not so
 	aside      bool          // it was not asked after all: as before, now
 	tookCancel bool          // what a client canceled meanwhile is stored
+	delivered  bool          // the backend has the submit now
+	extend     time.Duration // by so much its deadline is later than the end of its time in the queue
+	next       time.Duration // when to go on, in place of what the pace says; 0 for that
 	over       bool          // the intent has ended, or is not ours any more
 	told       bool          // how it ended is the backend's word, and not ours
 	again      time.Duration // the store did not take it: try again after this; 0 if it did
@@ -33,9 +36,12 @@ func (e *Engine) poll(l *lane, h *held, started moment) {
 	s := e.pollOnce(e.ctx, h, started)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if h.manner == waits {
+	switch h.manner {
+	case waits:
 		l.long--
 		delete(e.interrupts, h)
+	case delivers:
+		l.delivering--
 	}
 	e.leave(l)
 	e.finish(h, s)
@@ -90,6 +96,14 @@ func (e *Engine) settle(h *held, s step) {
 		return
 	}
 	e.enlist(h, s.peers)
+	if s.delivered {
+		e.setDelivered(h)
+		h.deadline, h.polled = h.deadline.add(s.extend), never
+	}
+	if s.next > 0 {
+		e.plan(h, now.add(s.next))
+		return
+	}
 	if manner == plainly && s.outcome == answered {
 		e.stopWaiting(s.job, now)
 	}
@@ -139,6 +153,9 @@ func (e *Engine) pollOnce(ctx context.Context, h *held, started moment) step {
 		return s
 	}
 	s.peers = peersOf(s.job, &in)
+	if in.Outgoing != nil {
+		return e.deliverOnce(ctx, h, s, &in)
+	}
 	if h.manner == waits {
 		return e.waitOnce(ctx, h, s, &in)
 	}
@@ -297,8 +314,7 @@ func gaveUp(r adapter.PollReading, after time.Duration) *intent.Error {
 // intent is left as it was and the backend asked again later.
 func (e *Engine) append(ctx context.Context, h *held, s step, after int64, next intent.Intent, events []intent.Event) step {
 	if next.Status.Terminal() {
-		next.Expires = e.expiry(&next, time.Now())
-		next.Sealed = ""
+		e.close(&next)
 	}
 	err := e.store.Append(ctx, store.Change{Intent: next, Epoch: h.lease.Epoch, After: after, Events: events})
 	if err != nil {
@@ -313,6 +329,12 @@ func (e *Engine) append(ctx context.Context, h *held, s step, after int64, next 
 		s.over = true
 	}
 	return s
+}
+
+// close leaves of an intent that has ended what is kept of it, and notes for how long.
+func (e *Engine) close(in *intent.Intent) {
+	in.Expires = e.expiry(in, time.Now())
+	in.Sealed, in.Outgoing = "", nil
 }
 
 // storeRetry is the pause after the store refused a read or a write.

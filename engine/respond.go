@@ -72,10 +72,15 @@ func (x *exchange) sendFinal(final *adapter.Answer) {
 	_, _ = x.w.Write(final.Body) // the client may have left
 }
 
+// presents reports whether the client is answered with the intent.
+func (x *exchange) presents() bool {
+	return x.submission.Queue != nil || x.submission.Job.Respond == RespondIntent
+}
+
 func (x *exchange) composeAtOnce(in *intent.Intent, cut bool) reply {
 	base := x.submission.Base + "/" + in.ID.String()
 	h := x.Header()
-	if x.submission.Stream != nil || x.submission.Job.Respond == RespondIntent {
+	if x.submission.Stream != nil || x.presents() {
 		x.dropBackendHeaders()
 	}
 	h.Set("Intent-Id", in.ID.String())
@@ -86,7 +91,7 @@ func (x *exchange) composeAtOnce(in *intent.Intent, cut bool) reply {
 	switch {
 	case x.submission.Stream != nil:
 		return reply{present: func() { x.submission.Stream(x.w, in) }}
-	case x.submission.Job.Respond == RespondIntent:
+	case x.presents():
 		rendered := recorder{header: h}
 		x.submission.Present(&rendered, in)
 		return reply{code: rendered.code, header: h, body: rendered.body, whole: true}
@@ -121,7 +126,7 @@ func (x *exchange) send(r reply) {
 	switch {
 	case r.present != nil:
 		x.done, x.present, x.held = true, r.present, nil
-	case x.submission.Job.Respond == RespondIntent:
+	case x.presents():
 		x.done, x.held = true, nil
 		x.present = func() {
 			x.w.WriteHeader(r.code)

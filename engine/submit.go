@@ -26,6 +26,16 @@ type Submission struct {
 	Key    string            // idempotency key with its scope, as a MAC; "" for none
 	Former string            // the same under the secret before, while it is being replaced; "" for none
 
+	// Queue, if set, has the request stored and delivered later, and the client answered
+	// by Present at once. If it is not, the job's Queue counts.
+	Queue    *Queue
+	Envelope *intent.Envelope // to be told as it is; nil for none
+
+	// Within bounds the deadline, from now on; 0 leaves it to the job. With Cancels the
+	// job is canceled at the backend then, if its config says how.
+	Within  time.Duration
+	Cancels bool
+
 	// ObserveURL is the URL of an intent's stream for the client; nil for the plain one.
 	ObserveURL func(id intent.ID) string
 
@@ -82,7 +92,8 @@ const (
 
 // Submit sends the client's request to the backend. If the answer names a job,
 // the intent is stored, and only then the client answered as the job's Respond
-// says; any other answer passes through untouched. It returns what the transport
+// says; any other answer passes through untouched. A submit that is queued is stored
+// instead, and the client answered with the intent. Submit returns what the transport
 // returned if there was no answer at all, and panics with http.ErrAbortHandler, as
 // a reverse proxy does, if the answer broke off on its way to the client.
 //
@@ -95,7 +106,13 @@ const (
 func (e *Engine) Submit(w http.ResponseWriter, r *http.Request, s Submission) error {
 	ctx, done := outlive(r.Context(), submitLinger)
 	defer done()
+	if s.Queue == nil {
+		s.Queue = s.Job.Queue
+	}
 	x := &exchange{engine: e, w: w, ctx: ctx, submission: s, host: r.Host, path: r.URL.EscapedPath(), asked: r.Header, before: w.Header().Clone()}
+	if s.Queue != nil {
+		return x.enqueue(r)
+	}
 	if answered, err := x.writeAhead(r); answered || err != nil {
 		return err
 	}
@@ -109,6 +126,8 @@ func (x *exchange) writeAhead(r *http.Request) (answered bool, err error) {
 	switch {
 	case x.submission.Key != "":
 		return x.claimKey(r)
+	case x.submission.Queue != nil: // all that is sent is written ahead
+		return false, nil
 	case x.submission.Job.Respond == RespondIntent, x.submission.Stream != nil:
 		return false, x.reserve()
 	}
@@ -221,19 +240,33 @@ func (x *exchange) made(id intent.ID) {
 
 func (x *exchange) newIntent(now time.Time) intent.Intent {
 	s := x.submission
-	return intent.Intent{
+	in := intent.Intent{
 		ID: intent.NewID(now, 0),
 		Origin: intent.Origin{
 			Scope:    s.Job.Scope,
 			Owner:    s.Owner,
 			Job:      s.Job.Name,
 			Created:  now,
-			Deadline: now.Add(s.Job.Deadline),
+			Deadline: now.Add(s.deadline()),
 			Host:     x.host,
 			Scheme:   s.Scheme,
 			Client:   s.Client,
 			Prefix:   s.Prefix,
 			Key:      s.Key,
+			Cancels:  s.Cancels,
+			Envelope: s.Envelope,
 		},
 	}
+	if s.Queue != nil { // a reservation of it was not sent
+		in.Outgoing = new(intent.Outgoing)
+	}
+	return in
+}
+
+// deadline is how long the intent may take.
+func (s *Submission) deadline() time.Duration {
+	if s.Within > 0 {
+		return min(s.Within, s.Job.Deadline)
+	}
+	return s.Job.Deadline
 }

@@ -93,4 +93,7 @@ const (
 	CodeJobLost         = "job_lost"          // the backend no longer knows the job
 	CodeUnreadable      = "unreadable"        // its answers could not be read for all of give_up
 	CodeSubmitUncertain = "submit_uncertain"  // whether the backend has the request cannot be known
+	CodeRefused         = "refused"           // the backend did not take the request
+	CodeNoJob           = "no_job"            // it took the request, and its answer names no job
+	CodeUndelivered     = "delivery_failed"   // it could not take the request for all of its time in the queue
 )

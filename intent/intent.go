@@ -30,6 +30,18 @@ type Origin struct {
 	Captured bool      `json:"captured,omitempty"` // Request holds the whole body (which may be empty)
 	Owner    string    `json:"owner,omitempty"`    // whose it is, as a MAC; "" if it was made without owners
 	Key      string    `json:"key,omitempty"`      // idempotency key of the submit, as a MAC; "" if there was none
+	Cancels  bool      `json:"cancels,omitempty"`  // the submit asked for a cancel at the backend when the deadline passes
+
+	Envelope *Envelope `json:"envelope,omitempty"` // nil unless it was made under our own path
+}
+
+// An Envelope is what the request that made an intent said besides the job and its
+// payload, in AXP's words. It is told as it was said.
+type Envelope struct {
+	CorrelationID string `json:"correlation_id,omitempty"`
+	From          string `json:"from,omitempty"`
+	To            string `json:"to,omitempty"`
+	MaxAttempts   int    `json:"max_attempts,omitempty"` // tries to deliver; 0 for as many as fit into the time
 }
 
 // Delivery is what the backend's answer to the submit named. It is frozen too.
@@ -56,6 +68,7 @@ type Latest struct {
 	Reports      int             `json:"reports,omitempty"`    // events so far that changed no status
 	ReportedAt   time.Time       `json:"reported_at,omitzero"` // when the last of them was made
 	Untold       bool            `json:"untold,omitempty"`     // something above is in no event yet
+	Attempts     int             `json:"attempts,omitempty"`   // tries to deliver that were begun; 0 if the client's own request was the delivery
 }
 
 // Polling is what the engine remembers from one poll to the next.
@@ -67,6 +80,15 @@ type Polling struct {
 	Sealed     string        `json:"sealed,omitempty"`     // headers of the submit that polls carry, encrypted; gone with the end
 	Memory     string        `json:"memory,omitempty"`     // the adapter's own, opaque to all others
 	Expires    time.Time     `json:"expires,omitzero"`     // when retention removes an ended intent
+	Outgoing   *Outgoing     `json:"outgoing,omitempty"`   // what the backend is still to get; nil once it has, and after the end
+}
+
+// An Outgoing is a submit that is delivered when the backend can take it. Its body is
+// Origin.Request. It is not changed, but replaced.
+type Outgoing struct {
+	Head  string    `json:"head"`           // method, target and headers, encrypted
+	Until time.Time `json:"until"`          // when it is given up; not after the deadline
+	Sent  bool      `json:"sent,omitempty"` // a try was begun, and what became of it is not known
 }
 
 // A Cancel says what is known of cancels that were sent to the backend. It decides

@@ -21,9 +21,27 @@ func (in Intent) Deliver(d Delivery, now time.Time) (Intent, []Event) {
 	if !in.Status.Precedes(Delivered) {
 		return in, nil
 	}
-	in.Delivery = d
+	in.Delivery, in.Waiting = d, ""
 	var log log
 	log.append(&in, Delivered, Details{JobID: d.JobID}, now)
+	return in, log.events
+}
+
+// Miss records that a try to deliver the request came to nothing and when the next one
+// follows. What has no place in the log is not told; the next try is.
+func (in Intent) Miss(why Error, retryAt, now time.Time) (Intent, []Event) {
+	if in.Status != Submitted {
+		return in, nil
+	}
+	in.Waiting = "backend"
+	if !in.mayReport(now) {
+		return in, nil
+	}
+	in.Reports++
+	in.ReportedAt = now
+	at := retryAt.UTC()
+	var log log
+	log.add(&in, TypeDeliveryFailed, in.Status, Details{Attempt: in.Attempts, RetryAt: &at, Error: clipError(&why, in.Status)}, now)
 	return in, log.events
 }
 

@@ -144,6 +144,24 @@ func TestNothingWaitsBeforeTheFirstReading(t *testing.T) {
 	require.Empty(t, at(t, intent.Delivered).waits("backend"))
 }
 
+func TestATryThatMissedIsToldWithTheNextOne(t *testing.T) {
+	l := submitted(t, day)
+	l.in.Attempts = 1
+	events := l.happens(l.in.Miss(intent.Error{Code: intent.CodeUndelivered, Message: "503"}, l.now.Add(time.Minute), l.now))
+	require.Len(t, events, 1)
+	require.Equal(t, intent.TypeDeliveryFailed, events[0].Type)
+	require.Equal(t, intent.Submitted, events[0].Status)
+	require.Equal(t, 1, events[0].Details.Attempt)
+	require.Equal(t, l.now.Add(time.Minute), *events[0].Details.RetryAt)
+	require.Equal(t, "503", events[0].Details.Error.Message)
+	require.Equal(t, "backend", l.in.Waiting)
+	require.Empty(t, l.happens(l.in.Miss(intent.Error{}, l.now, l.now)), "one a second at most")
+	l.happens(l.in.Deliver(intent.Delivery{JobID: "1"}, l.now))
+	require.Empty(t, l.in.Waiting)
+	require.Empty(t, l.happens(l.in.Miss(intent.Error{}, l.now, l.now)), "it was delivered")
+	l.wantLawful()
+}
+
 func TestMessageIsCutAtACharacter(t *testing.T) {
 	for _, character := range []string{"a", "é", "…", "🙂"} {
 		l := running(t, day)
@@ -240,7 +258,7 @@ func FuzzApply(f *testing.F) {
 			script = script[3:]
 			l.after(time.Duration(pause) * 100 * time.Millisecond)
 			r := intent.Reading{Status: intent.InProgress, Progress: new(min(value, 100)), Message: text[:min(int(value), len(text))]}
-			switch verb % 8 {
+			switch verb % 9 {
 			case 0:
 				l.happens(l.in.Deliver(intent.Delivery{JobID: "1", StatusURL: "/status/1"}, l.now))
 			case 1:
@@ -260,6 +278,8 @@ func FuzzApply(f *testing.F) {
 				l.waits([]string{"backend", "config"}[int(value)%2])
 			case 7:
 				l.happens(l.in.Begin(l.now))
+			case 8:
+				l.happens(l.in.Miss(intent.Error{Code: text, Message: text}, l.now.Add(time.Minute), l.now))
 			}
 		}
 		l.wantLawful()
