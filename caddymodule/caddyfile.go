@@ -151,6 +151,7 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 //	    cors       <origins...>
 //	    offload    on|off|<duration>
 //	    adopt      on|off
+//	    axp
 //	    allow_host <hosts...>
 //	    limits {
 //	        in_flight <polls>
@@ -184,6 +185,7 @@ func parseHandler(file httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error
 		"heartbeat":  durationTo(&h.Heartbeat),
 		"owner":      textTo(&h.Owner),
 		"cors":       listTo(&h.CORS, "origins, for example https://app.example.com"),
+		"axp":        flagTo(&h.AXP),
 		"allow_host": p.parseAllowHost,
 		"limits":     p.parseLimits,
 		"job":        p.parseJob,
@@ -275,7 +277,7 @@ func (p *handlerParser) parseJob(d *caddyfile.Dispenser) error {
 func (p *handlerParser) check() error {
 	read := p.handler
 	h := &Handler{Name: read.Name, BackendRaw: read.BackendRaw, Path: read.Path, Heartbeat: read.Heartbeat,
-		AllowHost: read.AllowHost, OwnURLs: read.OwnURLs, Owner: read.Owner, CORS: read.CORS, Jobs: read.Jobs}
+		AllowHost: read.AllowHost, OwnURLs: read.OwnURLs, AXP: read.AXP, Owner: read.Owner, CORS: read.CORS, Jobs: read.Jobs}
 	if read.Limits != nil {
 		h.Limits = new(*read.Limits)
 	}
@@ -316,6 +318,18 @@ func (p *handlerParser) unique(j *jobParser, h *Handler) error {
 type jobAt struct {
 	token caddyfile.Token
 	meant []byte
+}
+
+// flagTo takes a word that stands alone.
+func flagTo(to *bool) func(*caddyfile.Dispenser) error {
+	return func(d *caddyfile.Dispenser) error {
+		word := d.Val()
+		if d.NextArg() {
+			return d.Errf("%s: stands alone, and %q is too much; leave the line out to have it off", word, d.Val())
+		}
+		*to = true
+		return nil
+	}
 }
 
 // The functions below parse one argument into a field.

@@ -36,6 +36,7 @@ func (g giver) Give(w http.ResponseWriter, r *http.Request, target string) {
 // pages may is ours to say if it was configured.
 func (g giver) asOurs(h http.Header, r *http.Request) {
 	h.Set("Cache-Control", "no-store")
+	g.axp.Head(h, r)
 	if len(g.CORS) == 0 {
 		return
 	}

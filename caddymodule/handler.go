@@ -66,6 +66,11 @@ type Handler struct {
 
 	OwnURLs
 
+	// Whether AXME's SDKs and CLI are served: `/health`, `/v1/health` and
+	// `/v1/capabilities`, and what they need to be treated differently. Needs the path
+	// `/v1/intents`. Default: false.
+	AXP bool `json:"axp,omitempty"`
+
 	// How much of the backend and of this server may be used.
 	Limits *Limits `json:"limits,omitempty"`
 
@@ -76,6 +81,7 @@ type Handler struct {
 	backend *transport
 	jobs    []*engine.Job
 	logger  *slog.Logger
+	axp     *observe.AXP // nil without
 
 	ownerless sync.Once                      // warned of submits without an owner
 	server    atomic.Pointer[observe.Server] // made when the store is open
@@ -121,6 +127,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
+	h.axp = h.axpFor()
 	raw := bytes.Clone(h.BackendRaw) // LoadModule may drop it
 	if err := h.provisionBackend(ctx, raw); err != nil {
 		return err
@@ -148,6 +155,8 @@ func (h *Handler) check() error {
 		return errors.New("backend: missing; write the address of the job API after `intents`, or a `backend` block")
 	case !strings.HasPrefix(h.Path, "/") || len(h.Path) < 2 || strings.HasSuffix(h.Path, "/") || strings.ContainsAny(h.Path, "{}*?# "):
 		return fmt.Errorf("path: %q is not a path under which intents can be; write for example /v1/intents", h.Path)
+	case h.AXP && h.Path != observe.DefaultPath:
+		return fmt.Errorf("axp: AXME's clients know no other path than %s, and path is %s; leave one of the two out", observe.DefaultPath, h.Path)
 	case h.Heartbeat < caddy.Duration(time.Second) || h.Heartbeat > caddy.Duration(time.Minute):
 		return fmt.Errorf("heartbeat: %s is out of range; write 1s to 60s", time.Duration(h.Heartbeat))
 	case h.Limits.InFlight < 0 || h.Limits.Rate < 0 || min(h.Limits.Body, int64(h.Limits.Observers), int64(h.Limits.PerOwner), int64(h.Limits.PerIntent)) < 0:
@@ -270,6 +279,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 			return h.submit(w, r, job, params)
 		}
 	}
+	if answered, err := h.serveAXP(w, r, next); answered {
+		return err
+	}
 	return h.serveOwnURL(w, r, next)
 }
 
@@ -302,9 +314,8 @@ func (h *Handler) toBackend(w http.ResponseWriter, r *http.Request) error {
 // serveIntents answers requests under the path of intents.
 func (h *Handler) serveIntents(w http.ResponseWriter, r *http.Request) error {
 	h.hideToken(r)
-	cors := observe.CORS(h.CORS)
-	cors.Head(w.Header(), r)
-	if cors.Preflight(w, r) {
+	h.ours(w, r)
+	if observe.CORS(h.CORS).Preflight(w, r) {
 		return nil
 	}
 	parts := h.app.await(r.Context())
@@ -326,6 +337,7 @@ func (h *Handler) observer(p *parts) *observe.Server {
 		Scope:     h.Name,
 		Path:      h.Path,
 		Heartbeat: time.Duration(h.Heartbeat),
+		AXP:       h.axp,
 		Limits:    observe.Limits{All: h.Limits.Observers, PerOwner: h.Limits.PerOwner, PerIntent: h.Limits.PerIntent},
 		Store:     p.store,
 		Hub:       p.hub,

@@ -17,6 +17,7 @@ type ask struct {
 	heartbeat time.Duration
 	life      time.Duration // how long the stream lasts at most
 	leave     End           // why it ends then
+	window    window        // how it may end before
 }
 
 func (s *Server) readAsk(r *http.Request) (ask, error) {
@@ -33,9 +34,10 @@ func (s *Server) readAsk(r *http.Request) (ask, error) {
 	if a.heartbeat, err = readSeconds(query, "heartbeat", s.Heartbeat); err != nil {
 		return ask{}, err
 	}
-	if query.Has("wait_seconds") {
-		a.leave = EndTimeout
-		a.life, err = readSeconds(query, "wait_seconds", 0)
+	m := s.AXP.manners(r.Header)
+	wait, err := readSeconds(query, "wait_seconds", m.wait)
+	if wait > 0 {
+		a.leave, a.life, a.window = EndTimeout, wait, m.window
 	}
 	return a, err
 }

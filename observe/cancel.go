@@ -66,14 +66,14 @@ type resolution struct {
 	Reason string        `json:"reason"`
 }
 
-// maxResolution bounds the body of a resolve, in bytes.
-const maxResolution = 64 << 10
+// maxWish bounds the body of a request that is not a submit, in bytes.
+const maxWish = 64 << 10
 
 // serveResolve is AXP's way to cancel. How a job ends otherwise is the backend's to
 // say, and nobody else's.
 func (s *Server) serveResolve(w http.ResponseWriter, r *http.Request, text string) (*stream, error) {
-	wish, err := readResolution(r)
-	if err != nil {
+	var wish resolution
+	if err := readJSON(r, &wish, "status and reason"); err != nil {
 		return nil, err
 	}
 	in, err := s.find(r.Context(), text)
@@ -107,21 +107,21 @@ func (s *Server) serveResolve(w http.ResponseWriter, r *http.Request, text strin
 	return nil, writeJSON(w, r, http.StatusOK, answer)
 }
 
-// readResolution reads the body. Only JSON is taken: a page of another site can
-// make a browser send a form, and no preflight would ask.
-func readResolution(r *http.Request) (resolution, error) {
-	var wish resolution
+// readJSON reads the body into what wish points at, an object with these members.
+// Only JSON is taken: a page of another site can make a browser send a form, and no
+// preflight would ask.
+func readJSON(r *http.Request, wish any, members string) error {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
-		return wish, &Problem{Status: http.StatusUnsupportedMediaType, Code: "not_json", Message: "the body must be application/json"}
+		return &Problem{Status: http.StatusUnsupportedMediaType, Code: "not_json", Message: "the body must be application/json"}
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxResolution+1))
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxWish+1))
 	switch {
 	case err != nil:
-		return wish, BadRequest("the body broke off")
-	case len(body) > maxResolution:
-		return wish, &Problem{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: "the body is too large"}
-	case json.Unmarshal(body, &wish) != nil:
-		return wish, BadRequest("the body must be a JSON object with status and reason")
+		return BadRequest("the body broke off")
+	case len(body) > maxWish:
+		return &Problem{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: "the body is too large"}
+	case json.Unmarshal(body, wish) != nil:
+		return BadRequest("the body must be a JSON object with " + members)
 	}
-	return wish, nil
+	return nil
 }

@@ -12,13 +12,13 @@ type CORS []string
 
 const (
 	corsMethods = "GET, HEAD, POST, DELETE"
-	corsAllow   = "Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID, Prefer, X-Trace-Id"
+	corsAllow   = "Authorization, Cache-Control, Content-Type, Idempotency-Key, Last-Event-ID, Prefer, X-Api-Key, X-Axme-Client, X-Trace-Id"
 	corsMaxAge  = "7200" // seconds; no browser keeps it for longer
 )
 
 // corsExpose are the headers of ours that a page needs.
 var corsExpose = []string{
-	"Idempotency-Replayed", "Intent-Id", "Intent-Status", "Link", "Location", "Preference-Applied", "Retry-After",
+	"Idempotency-Replayed", "Intent-Id", "Intent-Status", "Link", "Location", "Preference-Applied", "Retry-After", "X-Trace-Id",
 }
 
 // Head sets what the head of an answer of ours needs.

@@ -3,7 +3,6 @@ package observe
 import (
 	"encoding/json"
 	"net/http"
-	"slices"
 
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/store"
@@ -25,7 +24,7 @@ func (s *Server) serveList(w http.ResponseWriter, r *http.Request, _ string) (*s
 	case len(viewer.Owners) == 0: // a filter without owners would pick everybody's
 		return nil, Unauthorized()
 	}
-	filter, err := readFilter(r)
+	filter, err := s.readFilter(r)
 	if err != nil {
 		return nil, err
 	}
@@ -58,10 +57,10 @@ func (s *Server) listed(r *http.Request, in *intent.Intent) view {
 	return v
 }
 
-func readFilter(r *http.Request) (store.Filter, error) {
+func (s *Server) readFilter(r *http.Request) (store.Filter, error) {
 	query := r.URL.Query()
 	f := store.Filter{Job: query.Get("job"), Status: intent.Status(query.Get("status")), Limit: usualListed}
-	if f.Status != "" && !slices.Contains(intent.Statuses(), f.Status) {
+	if f.Status != "" && !s.AXP.knows(f.Status) {
 		return f, BadRequest("status must be one of an intent's, for example IN_PROGRESS")
 	}
 	if query.Has("limit") {

@@ -27,6 +27,7 @@ type Config struct {
 
 	Store    Store
 	Hub      *Hub
+	AXP      *AXP         // nil: AXME's clients are served like all others
 	Tokens   Tokens       // nil: intents have no owners, and who knows an id may read it
 	Backend  Backend      // nil: nothing is fetched from there
 	Pacing   Pacing       // nil: nothing is told about polling
@@ -142,7 +143,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) *stream {
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) (*stream, error) {
 	words := strings.Split(strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, s.Path), "/"), "/")
 	var allow []string
-	for _, rt := range routes {
+	for _, rt := range s.served() {
 		id, ok := rt.match(words)
 		switch {
 		case !ok:
@@ -198,6 +199,7 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request, text string
 	if err != nil {
 		return nil, err
 	}
+	since = s.AXP.manners(r.Header).after(since)
 	after := split(cursor{since: since}.in(seen.Generation))
 	if after.generation < seen.Generation {
 		after.seq = 0

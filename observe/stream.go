@@ -66,6 +66,7 @@ type stream struct {
 	checkAt time.Time // when to look for events although no bell has rung
 	leaveAt time.Time // when the stream ends whatever happens
 	leave   End       // why it does
+	window  window    // how it may end before
 	ended   func(End) // is told why it did; may be nil
 }
 
@@ -89,6 +90,7 @@ func (s *Server) openStream(w http.ResponseWriter, r *http.Request, text string)
 	if err != nil {
 		return nil, err
 	}
+	cursor.since = s.AXP.manners(r.Header).after(cursor.since)
 	return s.stream(w, r, []sight{seen}, []int64{cursor.in(seen.Generation)}, nil)
 }
 
@@ -100,7 +102,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, seen []sight, fr
 	}
 	st := &stream{
 		hub: s.Hub, log: s.Store, roster: roster, unnamed: ask.unnamed,
-		heartbeat: ask.heartbeat, leaveAt: time.Now().Add(ask.life), leave: ask.leave, ended: s.Ended,
+		heartbeat: ask.heartbeat, leaveAt: time.Now().Add(ask.life), leave: ask.leave, window: ask.window, ended: s.Ended,
 	}
 	for i, in := range seen {
 		st.tracks = append(st.tracks, track{
@@ -201,9 +203,7 @@ func (st *stream) turn(ctx context.Context, now time.Time) End {
 	}
 	if !now.Before(st.leaveAt) {
 		if st.leave == EndTimeout {
-			if err := st.send(appendTimeout(nil, st.whereNext(), label{unnamed: st.unnamed})); err != nil {
-				return endOf(err)
-			}
+			return st.closeWindow(EndTimeout)
 		}
 		return st.leave
 	}
@@ -213,6 +213,14 @@ func (st *stream) turn(ctx context.Context, now time.Time) End {
 		}
 	}
 	return ""
+}
+
+// closeWindow ends the stream of a client that set a limit, and tells it where to go on.
+func (st *stream) closeWindow(end End) End {
+	if err := st.send(appendTimeout(nil, st.whereNext(), label{unnamed: st.unnamed})); err != nil {
+		return endOf(err)
+	}
+	return end
 }
 
 // whereNext is what a client whose time is up is told.
@@ -225,16 +233,24 @@ func (st *stream) whereNext() string {
 
 // follow sends what is new of the intents that a bell was rung for, or of all.
 func (st *stream) follow(ctx context.Context, now time.Time, all bool) End {
+	told := false
 	for i, seat := range st.party.seats {
 		rung := seat.rung.Swap(false)
 		if t := &st.tracks[i]; !t.over && (rung || all) {
+			from := t.cursor
 			if end := st.followOne(ctx, now, t, rung); end != "" {
 				return end
 			}
+			told = told || t.cursor != from
 		}
 	}
-	if st.over() {
+	switch over := st.over(); {
+	case over && st.window.marked:
+		return st.closeWindow(EndDone)
+	case over:
 		return EndDone
+	case told && st.window.brief:
+		return st.closeWindow(EndTimeout)
 	}
 	return ""
 }

@@ -25,6 +25,7 @@ type view struct {
 	Message         string          `json:"message,omitempty"`
 	UnknownState    string          `json:"unknown_state,omitempty"`
 	Waiting         string          `json:"waiting,omitempty"`
+	LifecycleWaits  string          `json:"lifecycle_waiting_reason,omitempty"` // the same, for AXP's CLI
 	Result          json.RawMessage `json:"result,omitempty"`
 	ResultURL       string          `json:"result_url,omitempty"`
 	Error           *intent.Error   `json:"error,omitempty"`
@@ -42,7 +43,7 @@ func (s *Server) view(r *http.Request, in *intent.Intent) view {
 		IntentID: in.ID, Status: in.Status, LifecycleStatus: in.Status,
 		IntentType: in.Job, Job: in.Job, JobID: in.JobID,
 		CreatedAt: in.Created.UTC(), UpdatedAt: in.Updated.UTC(), DeadlineAt: in.Deadline.UTC(),
-		Progress: in.Progress, Message: in.Message, UnknownState: in.UnknownState, Waiting: in.Waiting,
+		Progress: in.Progress, Message: in.Message, UnknownState: in.UnknownState, Waiting: in.Waiting, LifecycleWaits: in.Waiting,
 		Result: in.Result, ResultURL: in.ResultURL, Error: in.Error,
 		LastSeq: in.Seq, ObserveURL: s.observeURL(r, in),
 	}
