@@ -15,6 +15,7 @@ func TestMistakesInJSONAreToldWithTheirPath(t *testing.T) {
 	for name, test := range map[string]struct{ handler, want string }{
 		"unknown field":          {`{"jobz":[]}`, `unknown field "jobz"`},
 		"no backend":             {`{"jobs":[]}`, `backend: missing`},
+		"axp elsewhere":          {`{"backend":{"handler":"reverse_proxy"},"axp":true,"path":"/intents","jobs":[{"name":"a","submit":{"path":"/a"}}]}`, `axp: AXME's clients know no other path than /v1/intents, and path is /intents`},
 		"no jobs":                {`{"backend":{"handler":"reverse_proxy"}}`, `jobs: missing`},
 		"bad expression":         {`{"backend":{"handler":"reverse_proxy"},"jobs":[{"name":"a","submit":{"path":"/a"}},{"name":"b","submit":{"path":"/b"},"job_id":"body.id +"}]}`, `jobs[1] "b": job_id: "body.id +"`},
 		"bad poll":               {`{"backend":{"handler":"reverse_proxy"},"jobs":[{"name":"a","submit":{"path":"/a"},"poll":{"interval":"1ms"}}]}`, `jobs[0] "a": poll interval: 1ms is too short`},
