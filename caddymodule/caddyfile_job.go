@@ -85,6 +85,14 @@ func newJobParser(at caddyfile.Token) *jobParser {
 //	    }
 //	    copy_headers <names...>
 //	    deadline   <duration> [cancel]
+//	    queue      [<duration>] {
+//	        max          <submits>
+//	        on_uncertain fail|resubmit|lookup [[<method>] <target>] {
+//	            header <name> <value>
+//	            body   <text>
+//	            job_id <expression>
+//	        }
+//	    }
 //	    respond    merge|untouched|intent
 //	    offload    on|off|<duration>
 //	    adopt      on|off
@@ -118,6 +126,7 @@ func (p *jobParser) parse(d *caddyfile.Dispenser) error {
 		"poll":         p.parsePoll,
 		"copy_headers": listTo(&p.job.CopyHeaders, "names of headers, for example Authorization Cookie"),
 		"deadline":     p.parseDeadline,
+		"queue":        p.parseQueue,
 		"respond":      textTo(&p.job.Respond),
 	}.with(p.job.OwnURLs.words())).parse(d, "job "+p.job.Name, "param")
 }

@@ -96,8 +96,9 @@ type Limits struct {
 	// How many polls are started in a second. Default: 100.
 	Rate float64 `json:"rate,omitempty"`
 
-	// Up to which size the body of a submit is kept if an expression reads
-	// `request`, in bytes. Default: 1 MiB.
+	// Up to which size the body of a submit is kept if it is queued, or if an
+	// expression reads `request`, in bytes. A queued one that is longer is refused with
+	// 413. Default: 1 MiB.
 	Body int64 `json:"body,omitempty"`
 
 	// How many streams are open at the same time, on this machine. Default: 20000.
@@ -344,6 +345,8 @@ func (h *Handler) observer(p *parts) *observe.Server {
 		Backend:   giver{h},
 		Pacing:    pacing{p.engine},
 		Canceler:  canceler{p.engine, h.Owner == ""},
+		Creator:   creator{h, p},
+		MaxBody:   h.Limits.Body,
 		Logger:    h.logger,
 	}
 	if h.Owner != "" {

@@ -54,6 +54,10 @@ type Job struct {
 	// ends. Default: none.
 	CopyHeaders []string `json:"copy_headers,omitempty"`
 
+	// Whether submits are stored and delivered later. What the client gets then is the
+	// intent, whatever `respond` says. Default: a submit is sent while its client waits.
+	Queue *Queue `json:"queue,omitempty"`
+
 	// What the client of a submit gets. `merge`: the backend's answer with intent_id
 	// and observe_url added to its JSON object. `untouched`: the backend's answer.
 	// `intent`: 202 with the intent. All have the headers Intent-Id and Link.
@@ -125,6 +129,10 @@ func (j *Job) compile(o adapter.Options, missing func(header, placeholder string
 	if err := j.OwnURLs.check(); err != nil {
 		return nil, err
 	}
+	queue, err := j.Queue.compile(spec)
+	if err != nil {
+		return nil, err
+	}
 	respond := engine.Respond(cmp.Or(j.Respond, string(engine.RespondMerge)))
 	switch {
 	case !slices.Contains(engine.Responds(), respond):
@@ -143,6 +151,7 @@ func (j *Job) compile(o adapter.Options, missing func(header, placeholder string
 		Deadline:         time.Duration(cmp.Or(j.Deadline, caddy.Duration(defaultDeadline))),
 		CancelAtDeadline: j.CancelAtDeadline,
 		CopyHeaders:      j.CopyHeaders,
+		Queue:            queue,
 		Respond:          respond,
 	}, nil
 }
@@ -181,6 +190,11 @@ func (e environment) resolve(s adapter.Spec) adapter.Spec {
 		resolved := **endpoint
 		resolved.Header = e.replaced(resolved.Header)
 		*endpoint = &resolved
+	}
+	if s.Lookup != nil {
+		lookup := *s.Lookup
+		lookup.Header = e.replaced(lookup.Header)
+		s.Lookup = &lookup
 	}
 	if s.Poll != nil && s.Poll.Batch != nil {
 		poll, batch := *s.Poll, *s.Poll.Batch

@@ -42,7 +42,7 @@ func TestTheExamplesOfTheLanguageReadAsTheySay(t *testing.T) {
 }
 
 // followed are the words that say how a job is followed, not how its API is spoken.
-var followed = []string{"deadline", "respond", "copy_headers", "preset_file", "offload", "adopt"}
+var followed = []string{"deadline", "respond", "copy_headers", "preset_file", "offload", "adopt", "queue"}
 
 // TestEveryWordOfAJobHasAnExample keeps the reference complete.
 func TestEveryWordOfAJobHasAnExample(t *testing.T) {

@@ -3,8 +3,11 @@ package caddymodule
 import (
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-intents/caddy-intents/adapter"
 	"github.com/caddy-intents/caddy-intents/engine"
@@ -27,7 +30,7 @@ type starting struct {
 func (h *Handler) submit(w http.ResponseWriter, r *http.Request, job *engine.Job, params map[string]string) error {
 	s := starting{Handler: h, parts: h.app.await(r.Context()), r: r, job: job, params: params}
 	switch {
-	case s.parts == nil && (job.Respond == engine.RespondIntent || s.wantsStream()):
+	case s.parts == nil && (job.Respond == engine.RespondIntent || job.Queue != nil || s.wantsStream()):
 		observe.Unavailable().ServeHTTP(w, r)
 		return nil
 	case s.parts == nil:
@@ -54,6 +57,12 @@ func (s starting) answer(w http.ResponseWriter, err error) error {
 	switch {
 	case errors.Is(err, engine.ErrNotAccepted):
 		problem = observe.Unavailable()
+	case errors.Is(err, engine.ErrQueueFull):
+		problem = &observe.Problem{Status: http.StatusServiceUnavailable, Code: "queue_full", Message: err.Error(), RetryAfter: 10 * time.Second}
+	case errors.Is(err, engine.ErrTooLong):
+		problem = observe.TooLarge()
+	case errors.Is(err, engine.ErrBrokeOff):
+		problem = observe.BadRequest(err.Error())
 	case errors.Is(err, engine.ErrKeyReused):
 		problem = conflict("idempotency_key_reused", err)
 	case errors.Is(err, engine.ErrKeyInProgress):
@@ -76,15 +85,21 @@ func conflict(code string, err error) *observe.Problem {
 func (s starting) submission() (engine.Submission, *observe.Problem) {
 	prefix := strippedPrefix(s.r)
 	key, former, problem := s.key()
+	if problem != nil {
+		return engine.Submission{}, problem
+	}
+	within, problem := cancelAfter(s.r.Header)
 	sub := engine.Submission{
-		Job:    s.job,
-		Params: s.params,
-		Scheme: scheme(s.r),
-		Client: clientIP(s.r),
-		Prefix: prefix,
-		Base:   prefix + s.Path,
-		Key:    key,
-		Former: former,
+		Job:     s.job,
+		Params:  s.params,
+		Scheme:  scheme(s.r),
+		Client:  clientIP(s.r),
+		Prefix:  prefix,
+		Base:    prefix + s.Path,
+		Key:     key,
+		Former:  former,
+		Within:  within,
+		Cancels: within > 0,
 		Present: func(w http.ResponseWriter, in *intent.Intent) {
 			observe.CORS(s.CORS).Head(w.Header(), s.r)
 			s.observer(s.parts).Present(w, s.viewed(s.r), in)
@@ -104,6 +119,22 @@ func (s starting) submission() (engine.Submission, *observe.Problem) {
 		sub.Await, sub.Stream = nil, s.stream
 	}
 	return sub, problem
+}
+
+// cancelAfter is how long the client gives its job: seconds, or a duration with a unit.
+func cancelAfter(h http.Header) (time.Duration, *observe.Problem) {
+	said := h.Get("Cancel-After")
+	if said == "" {
+		return 0, nil
+	}
+	d, err := caddy.ParseDuration(said)
+	if seconds, e := strconv.ParseUint(said, 10, 31); e == nil {
+		d, err = time.Duration(seconds)*time.Second, nil
+	}
+	if err != nil || d <= 0 || len(said) > 32 {
+		return 0, observe.BadRequest("Cancel-After must be a positive number of seconds, or a duration such as 90s, 15m or 2h")
+	}
+	return d, nil
 }
 
 // await waits for the end of the intent and returns the backend's last answer then.

@@ -94,6 +94,11 @@ func (w *writer) job(j *Job) {
 		}
 		w.line("deadline", duration(j.Deadline), cancel)
 	}
+	if j.Queue != nil {
+		w.block([]string{"queue", duration(j.Queue.For)}, func() { w.queue(j) })
+	} else if j.Lookup != nil {
+		w.block([]string{"queue"}, func() { w.lookup(j.Lookup) })
+	}
 	w.set("respond", j.Respond)
 	w.set("offload", j.Offload)
 	w.set("adopt", j.Adopt)
@@ -221,6 +226,24 @@ func (w *writer) poll(p *Poll) {
 			w.set("keyed", b.Keyed)
 		})
 	}
+}
+
+func (w *writer) queue(j *Job) {
+	if j.Queue.Max != 0 {
+		w.line("max", strconv.Itoa(j.Queue.Max))
+	}
+	if j.Lookup != nil {
+		w.lookup(j.Lookup)
+		return
+	}
+	w.set("on_uncertain", j.Queue.OnUncertain)
+}
+
+func (w *writer) lookup(l *adapter.Lookup) {
+	w.block([]string{"on_uncertain", "lookup", l.Method, token(l.Target)}, func() {
+		w.details(&l.Endpoint)
+		w.set("job_id", l.JobID)
+	})
 }
 
 // duration writes a duration as a person would: 2m, not 2m0s. Zero is nothing.

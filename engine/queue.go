@@ -55,7 +55,11 @@ func (x *exchange) enqueue(r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	r.Body = io.NopCloser(bytes.NewReader(body)) // to be compared, if it is a repeat
+	compared := body
+	if x.submission.Compared != nil {
+		compared = x.submission.Compared
+	}
+	r.Body = io.NopCloser(bytes.NewReader(compared))
 	if answered, err := x.writeAhead(r); answered || err != nil {
 		return err
 	}
@@ -63,8 +67,8 @@ func (x *exchange) enqueue(r *http.Request) error {
 		x.unreserve()
 		return ErrQueueFull
 	}
-	defer x.engine.givePlace(x.submission.Job.JobName) // by then the intent has one of its own
-	x.capture = newCapture(io.NopCloser(bytes.NewReader(body)), int64(len(body))+1)
+	defer x.engine.givePlace(x.submission.Job.JobName)                 // by then the intent has one of its own
+	x.capture = newCapture(io.NopCloser(bytes.NewReader(compared)), 0) // for its hash
 	x.capture.drain()
 	o, err := x.postpone(r, body)
 	if err != nil {

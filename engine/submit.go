@@ -30,6 +30,7 @@ type Submission struct {
 	// by Present at once. If it is not, the job's Queue counts.
 	Queue    *Queue
 	Envelope *intent.Envelope // to be told as it is; nil for none
+	Compared []byte           // what a repeat of a queued request has to have the same of; nil for the body
 
 	// Within bounds the deadline, from now on; 0 leaves it to the job. With Cancels the
 	// job is canceled at the backend then, if its config says how.

@@ -68,7 +68,7 @@ func (s *Server) serveBulkCancel(w http.ResponseWriter, r *http.Request, _ strin
 
 func (s *Server) readBulkCancel(r *http.Request) (bulkCancel, error) {
 	wish := bulkCancel{Limit: maxBulk}
-	if err := readJSON(r, &wish, "older_than_hours, dry_run, reason, limit and status_filter"); err != nil {
+	if err := readWish(r, &wish, "older_than_hours, dry_run, reason, limit and status_filter"); err != nil {
 		return wish, err
 	}
 	if wish.DryRun == nil {

@@ -3,8 +3,6 @@ package observe
 import (
 	"context"
 	"encoding/json"
-	"io"
-	"mime"
 	"net/http"
 
 	"github.com/caddy-intents/caddy-intents/intent"
@@ -73,7 +71,7 @@ const maxWish = 64 << 10
 // say, and nobody else's.
 func (s *Server) serveResolve(w http.ResponseWriter, r *http.Request, text string) (*stream, error) {
 	var wish resolution
-	if err := readJSON(r, &wish, "status and reason"); err != nil {
+	if err := readWish(r, &wish, "status and reason"); err != nil {
 		return nil, err
 	}
 	in, err := s.find(r.Context(), text)
@@ -107,21 +105,11 @@ func (s *Server) serveResolve(w http.ResponseWriter, r *http.Request, text strin
 	return nil, writeJSON(w, r, http.StatusOK, answer)
 }
 
-// readJSON reads the body into what wish points at, an object with these members.
-// Only JSON is taken: a page of another site can make a browser send a form, and no
-// preflight would ask.
-func readJSON(r *http.Request, wish any, members string) error {
-	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
-		return &Problem{Status: http.StatusUnsupportedMediaType, Code: "not_json", Message: "the body must be application/json"}
+// readWish reads the body into what wish points at, an object with these members.
+func readWish(r *http.Request, wish any, members string) error {
+	body, err := readJSON(r, maxWish)
+	if err == nil && json.Unmarshal(body, wish) != nil {
+		err = BadRequest("the body must be a JSON object with " + members)
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxWish+1))
-	switch {
-	case err != nil:
-		return BadRequest("the body broke off")
-	case len(body) > maxWish:
-		return &Problem{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: "the body is too large"}
-	case json.Unmarshal(body, wish) != nil:
-		return BadRequest("the body must be a JSON object with " + members)
-	}
-	return nil
+	return err
 }

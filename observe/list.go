@@ -54,6 +54,9 @@ func (s *Server) listed(r *http.Request, in *intent.Intent) view {
 	if len(v.Result) > 0 && (len(v.Result) > intent.MaxMessage || !json.Valid(v.Result)) {
 		v.Result, v.ResultURL = nil, s.resultURL(r, in)
 	}
+	if v.envelope != nil && len(v.Payload) > intent.MaxMessage {
+		v.Payload = nil
+	}
 	return v
 }
 

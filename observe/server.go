@@ -32,6 +32,8 @@ type Config struct {
 	Backend  Backend      // nil: nothing is fetched from there
 	Pacing   Pacing       // nil: nothing is told about polling
 	Canceler Canceler     // needed, too
+	Creator  Creator      // nil: jobs are started by their own URLs only
+	MaxBody  int64        // of a payload, bytes; default 1 MiB
 	Logger   *slog.Logger // nil: nothing is logged
 	Ended    func(End)    // called when a stream ends, if set
 }
@@ -70,6 +72,7 @@ type Server struct {
 func New(c Config) *Server {
 	c.Path = cmp.Or(strings.TrimRight(c.Path, "/"), DefaultPath)
 	c.Heartbeat = cmp.Or(c.Heartbeat, DefaultHeartbeat)
+	c.MaxBody = cmp.Or(c.MaxBody, 1<<20)
 	c.Limits.All = cmp.Or(c.Limits.All, DefaultObservers)
 	c.Limits.PerOwner = cmp.Or(c.Limits.PerOwner, max(c.Limits.All/ownersToFill, 1))
 	c.Limits.PerIntent = cmp.Or(c.Limits.PerIntent, c.Limits.All)
@@ -90,6 +93,7 @@ type route struct {
 
 var routes = []route{
 	{http.MethodGet, "", (*Server).serveList},
+	{http.MethodPost, "", (*Server).serveCreate},
 	{http.MethodGet, "events/stream", (*Server).openTogether},
 	{http.MethodGet, "observe.js", (*Server).serveScript},
 	{http.MethodGet, "{id}", (*Server).serveIntent},

@@ -33,7 +33,18 @@ type view struct {
 	NextPollAt      time.Time       `json:"next_poll_at,omitzero"`
 	PollFailures    int             `json:"poll_failures"` // in a row
 	LastSeq         int64           `json:"last_seq"`
+	Attempts        int             `json:"delivery_attempt,omitempty"` // tries to deliver a queued submit
 	ObserveURL      string          `json:"observe_url"`
+	*envelope                       // nil unless it was made under our path
+}
+
+// An envelope is what the request said that made the intent.
+type envelope struct {
+	CorrelationID string          `json:"correlation_id"`
+	From          string          `json:"from_agent"`
+	To            string          `json:"to_agent"`
+	Payload       json.RawMessage `json:"payload,omitempty"`
+	MaxAttempts   int             `json:"max_delivery_attempts,omitempty"`
 }
 
 // view renders an intent for the client of a request. Of an ended intent nothing
@@ -45,7 +56,10 @@ func (s *Server) view(r *http.Request, in *intent.Intent) view {
 		CreatedAt: in.Created.UTC(), UpdatedAt: in.Updated.UTC(), DeadlineAt: in.Deadline.UTC(),
 		Progress: in.Progress, Message: in.Message, UnknownState: in.UnknownState, Waiting: in.Waiting, LifecycleWaits: in.Waiting,
 		Result: in.Result, ResultURL: in.ResultURL, Error: in.Error,
-		LastSeq: in.Seq, ObserveURL: s.observeURL(r, in),
+		LastSeq: in.Seq, Attempts: in.Attempts, ObserveURL: s.observeURL(r, in),
+	}
+	if e := in.Envelope; e != nil {
+		v.envelope = &envelope{CorrelationID: e.CorrelationID, From: e.From, To: e.To, Payload: in.Request, MaxAttempts: e.MaxAttempts}
 	}
 	if s.Pacing != nil && !in.Status.Terminal() {
 		last, next, failures := s.Pacing.Pace(in.ID)
