@@ -7,9 +7,8 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strings"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/caddy-intents/caddy-intents/intent"
 )
@@ -97,8 +96,8 @@ func readCreation(body []byte, now time.Time) (c Creation, err error) {
 		return c, unprocessable("to_agent", fmt.Sprintf("and from_agent are at most %d bytes", maxAgent))
 	}
 	if c.Envelope.CorrelationID == "" {
-		c.Envelope.CorrelationID = uuid.NewString()
-	} else if uuid.Validate(c.Envelope.CorrelationID) != nil {
+		c.Envelope.CorrelationID = intent.NewID(now, 0).String() // any UUID will do
+	} else if _, err := intent.ParseID(strings.ToLower(c.Envelope.CorrelationID)); err != nil {
 		return c, unprocessable("correlation_id", "must be a UUID")
 	}
 	if said.MaxAttempts != nil {
