@@ -2,6 +2,7 @@ package caddymodule_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -160,4 +161,28 @@ func TestWindowsAndListsOfEventsAskTheBackendForNothing(t *testing.T) {
 		}
 	}
 	require.Len(t, s.backend.AskedFor("GET", "/reports/status/job-1"), polls)
+}
+
+func TestAnIntentIsCreatedObservedAndCanceledByAXPAlone(t *testing.T) {
+	s := newSite(t)
+	s.serve(strings.Replace(withAXP(""), "poll 100ms", "cancel DELETE /reports/status/{job_id}\npoll 100ms", 1))
+	me := []string{"X-Api-Key", "k-ada", "X-Axme-Client", "axme-sdk-typescript/0.2.0"}
+	id := createdID(t, s.create(`{"intentType":"report","toAgent":"agent://acme/reports","payload":{"a":1}}`, me...))
+	var listed struct{ Events []intent.Event }
+	require.NoError(t, json.Unmarshal([]byte(text(t, s.do("GET", "/v1/intents/"+id+"/events", "", me...))), &listed))
+	require.GreaterOrEqual(t, len(listed.Events), 2, "they are stored before the answer")
+
+	for since, seen := 1, ""; !strings.Contains(seen, "intent.in_progress"); { // each window ends with what there is
+		seen = text(t, s.do("GET", fmt.Sprintf("/v1/intents/%s/events/stream?since=%d&wait_seconds=15", id, since), "", me...))
+		require.Contains(t, seen, "event: stream.timeout\n")
+		since += strings.Count(seen, "event: intent.")
+	}
+	resolve := func() *http.Response {
+		return s.do("POST", "/v1/intents/"+id+"/resolve", `{"status":"CANCELED","reason":"not needed"}`, append(me, "Content-Type", "application/json")...)
+	}
+	canceled := text(t, resolve())
+	require.Contains(t, canceled, `"event_type":"intent.canceled"`)
+	require.Contains(t, canceled, `"completion_delivery":{"delivered":false}`)
+	require.Equal(t, http.StatusConflict, resolve().StatusCode)
+	require.Equal(t, 1, s.backend.Jobs()[0].Cancels)
 }

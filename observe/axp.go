@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -75,6 +76,31 @@ func (m manners) after(since int64) int64 {
 		return since - 1
 	}
 	return since
+}
+
+// camelWords are a create request as AXME's samples for TypeScript write it, against
+// the protocol's own schema.
+type camelWords struct {
+	IntentType    string          `json:"intentType"`
+	Payload       json.RawMessage `json:"payload"`
+	CorrelationID string          `json:"correlationId"`
+	From          string          `json:"fromAgent"`
+	To            string          `json:"toAgent"`
+	DeadlineAt    *time.Time      `json:"deadlineAt"`
+	TTL           *int64          `json:"ttlSeconds"`
+	MaxAttempts   *int            `json:"maxDeliveryAttempts"`
+}
+
+func (a *AXP) readWords(body []byte, said *creationWords) error {
+	if err := json.Unmarshal(body, said); err != nil || a == nil || said.IntentType != "" {
+		return err
+	}
+	var camel camelWords
+	err := json.Unmarshal(body, &camel)
+	if camel.IntentType != "" {
+		*said = creationWords(camel)
+	}
+	return err
 }
 
 // statusesElsewhere are those of AXP that no intent here ever has. Clients may ask for

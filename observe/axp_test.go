@@ -316,6 +316,36 @@ func TestIntentsHaveWhatAXMEsCLIReads(t *testing.T) {
 	})
 }
 
+// creates keeps what it was asked to create.
+type creates struct{ asked []Creation }
+
+func (c *creates) Create(_ http.ResponseWriter, _ *http.Request, wish Creation) error {
+	c.asked = append(c.asked, wish)
+	return nil
+}
+
+func TestACreateMayBeWrittenInCamelCase(t *testing.T) {
+	const correlation = "5d2a3c1e-0c56-4b1a-9a0c-4d1f0f3f4a11"
+	snake := `{"intent_type":"report","correlation_id":"` + correlation + `","from_agent":"agent://a","to_agent":"agent://b","payload":{"max_rows": 1},"ttl_seconds":60,"max_delivery_attempts":2,"human_task":null}`
+	camel := `{"intentType":"report","correlationId":"` + correlation + `","fromAgent":"agent://a","toAgent":"agent://b","payload":{"max_rows": 1},"ttlSeconds":60,"maxDeliveryAttempts":2,"humanTask":null}`
+	run(t, func(t *testing.T, tt *tester) {
+		c := new(creates)
+		for _, axp := range []*AXP{nil, new(AXP)} {
+			tt.configure(Config{AXP: axp, Creator: c, MaxBody: 1 << 20})
+			require.Equal(t, http.StatusOK, tt.posts("/v1/intents", snake).Code)
+		}
+		require.Equal(t, http.StatusOK, tt.posts("/v1/intents", camel).Code)
+		c.asked[2].Body = c.asked[1].Body
+		require.Equal(t, c.asked[0], c.asked[1])
+		require.Equal(t, c.asked[1], c.asked[2])
+		require.Equal(t, http.StatusUnprocessableEntity, tt.posts("/v1/intents", `{"toAgent":"agent://b"}`).Code)
+		require.Equal(t, http.StatusBadRequest, tt.posts("/v1/intents", `{"intentType":"report","ttlSeconds":"soon"}`).Code)
+
+		tt.configure(Config{Creator: c, MaxBody: 1 << 20})
+		require.Equal(t, http.StatusUnprocessableEntity, tt.posts("/v1/intents", camel).Code, "without axp it is a mistake")
+	})
+}
+
 func TestATraceIDIsEchoedWithinBounds(t *testing.T) {
 	for trace, want := range map[string]string{
 		"4f0e8a52-7b0c-4b63-8f29-0a3a4c4ab2f1": "4f0e8a52-7b0c-4b63-8f29-0a3a4c4ab2f1", "": "",

@@ -47,7 +47,7 @@ func (s *Server) serveCreate(w http.ResponseWriter, r *http.Request, _ string) (
 	if err != nil {
 		return nil, err
 	}
-	c, err := readCreation(body, time.Now())
+	c, err := readCreation(body, s.AXP, time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -66,20 +66,23 @@ func (s *Server) Created(w http.ResponseWriter, r *http.Request, in *intent.Inte
 	}{true, in.ID, in.Status, in.Created.UTC(), s.observeURL(r, in)})
 }
 
+// creationWords are a create request.
+type creationWords struct {
+	IntentType    string          `json:"intent_type"`
+	Payload       json.RawMessage `json:"payload"`
+	CorrelationID string          `json:"correlation_id"`
+	From          string          `json:"from_agent"`
+	To            string          `json:"to_agent"`
+	DeadlineAt    *time.Time      `json:"deadline_at"`
+	TTL           *int64          `json:"ttl_seconds"`
+	MaxAttempts   *int            `json:"max_delivery_attempts"`
+}
+
 // readCreation reads a create request. Fields that we know nothing about are left
 // alone: AXP has more than concerns a job.
-func readCreation(body []byte, now time.Time) (c Creation, err error) {
-	var said struct {
-		IntentType    string          `json:"intent_type"`
-		Payload       json.RawMessage `json:"payload"`
-		CorrelationID string          `json:"correlation_id"`
-		From          string          `json:"from_agent"`
-		To            string          `json:"to_agent"`
-		DeadlineAt    *time.Time      `json:"deadline_at"`
-		TTL           *int64          `json:"ttl_seconds"`
-		MaxAttempts   *int            `json:"max_delivery_attempts"`
-	}
-	if err := json.Unmarshal(body, &said); err != nil {
+func readCreation(body []byte, axp *AXP, now time.Time) (c Creation, err error) {
+	var said creationWords
+	if err := axp.readWords(body, &said); err != nil {
 		return c, BadRequest("the body must be a JSON object with intent_type and payload: " + jsonMistake(err))
 	}
 	c = Creation{Job: said.IntentType, Payload: said.Payload, Body: body,
