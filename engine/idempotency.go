@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -132,16 +133,21 @@ func (x *exchange) remember(r reply) *store.Replay {
 
 // replayHeader is what of a head belongs to the answer: not what the handlers
 // around us set for every answer, nor what is about the connection or one moment.
+// What of theirs the answer took away, as a proxy does with Server, is kept as nil.
 func replayHeader(h, before http.Header) http.Header {
 	kept := make(http.Header, len(h))
 	for name, values := range h {
-		switch name {
-		case "Connection", "Date", "Keep-Alive", "Preference-Applied", "Set-Cookie", "Trailer", "Transfer-Encoding", "Via":
-			continue
-		}
-		if _, ours := before[name]; !ours {
+		if !slices.Equal(values, before[name]) {
 			kept[name] = values
 		}
+	}
+	for name := range before {
+		if _, there := h[name]; !there {
+			kept[name] = nil
+		}
+	}
+	for _, name := range []string{"Connection", "Date", "Keep-Alive", "Preference-Applied", "Set-Cookie", "Trailer", "Transfer-Encoding"} {
+		delete(kept, name)
 	}
 	return kept
 }

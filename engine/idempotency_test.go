@@ -55,6 +55,37 @@ func TestARepeatGetsTheFirstAnswer(t *testing.T) {
 	}
 }
 
+// Handlers around us set headers for every answer, and a proxy replaces some of them.
+func TestARepeatHasTheHeadersThatTheFirstAnswerHad(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		et.backend.Meets(legacytest.Submits, func(w http.ResponseWriter, r *http.Request, well http.HandlerFunc) {
+			w.Header().Add("Vary", "Accept-Language")
+			w.Header().Set("Via", "1.1 proxy")
+			w.Header().Set("Set-Cookie", "session=of-the-first")
+			w.Header().Del("Server")
+			well(w, r)
+		}, 1)
+		post := func(id string) http.Header {
+			w := httptest.NewRecorder()
+			w.Header().Set("Server", "ours")
+			w.Header().Set("Vary", "Origin")
+			w.Header().Set("X-Request-Id", id)
+			require.NoError(t, et.engine.Submit(w, httptest.NewRequest("POST", "/reports/generate", strings.NewReader(`{}`)),
+				engine.Submission{Job: et.job, Scheme: "https", Base: "/v1/intents", Key: "k"}))
+			return w.Header()
+		}
+		first := post("1")
+		et.restart()
+		again := post("2")
+		require.Equal(t, "2", again.Get("X-Request-Id"), "each its own")
+		require.Empty(t, again.Values("Set-Cookie"))
+		require.Equal(t, []string{"Origin", "Accept-Language"}, again.Values("Vary"))
+		require.Equal(t, "1.1 proxy", again.Get("Via"))
+		require.Empty(t, again.Values("Server"))
+		require.NotEmpty(t, first.Get("Via"))
+	})
+}
+
 func TestARepeatIsAnsweredAfterTheEndAndARestart(t *testing.T) {
 	inBubble(t, func(t *testing.T, et *tester) {
 		first, err := et.postKey("k", `{}`)
