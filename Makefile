@@ -23,6 +23,10 @@ EXECS ?= 10000000
 ROUNDS ?= 50
 # Intents whose observers are cut at random in make soak; make test has 40.
 CUTS ?= 1000
+# Rounds of 256 equal POSTs at once in make soak; make test has 50.
+EQUALS ?= 1000
+# Observers that are cut at once and come back in make soak; make test has 2,000.
+CROWD ?= 5000
 
 .DEFAULT_GOAL := help
 
@@ -51,9 +55,10 @@ check: ## vet, format, modernity, staticcheck, who imports whom, examples in the
 bench: ## the budgets of docs/performance.md, each PASS or FAIL beside its baseline
 	go run ./bench
 
-soak: ## the crash tests for a long time, ROUNDS=50, and observers cut at random, CUTS=1000
+soak: ## the crash tests for a long time, ROUNDS=50; observers cut at random, CUTS=1000; crowds, EQUALS=1000 CROWD=5000
 	INTENTS_ROUNDS=$(ROUNDS) go test -count=1 -timeout 2h -v -run 'Kill' $(E2E) $(LINKED)
 	INTENTS_CUTS=$(CUTS) go test -count=1 -timeout 30m -v -run 'CutAtRandom' $(E2E) ./caddymodule
+	INTENTS_EQUALS=$(EQUALS) INTENTS_CROWD=$(CROWD) go test -count=1 -timeout 1h -v -run 'Crowd' $(E2E) ./caddymodule
 
 fuzz: ## every fuzz target, FUZZTIME=20s each; then EXECS=10000000 random answers and XML bodies
 	tools/fuzz $(FUZZTIME)
