@@ -40,6 +40,10 @@ type Event struct {
 	Status   Status    `json:"status"`
 	At       time.Time `json:"at"`
 	Details  Details   `json:"details"`
+
+	// Tell names who is told of the event besides observers; the store keeps a message
+	// for each. It is no part of the event.
+	Tell []string `json:"-"`
 }
 
 // Details is what an event tells beyond its status. A field that was not learnt

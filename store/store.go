@@ -31,6 +31,12 @@
 // and is kept by Renew; an embedded store has one process, grants everything until
 // Release, and its leases never end.
 //
+// # Messages
+//
+// An event can name who else is to be told of it. The message for each is stored in
+// the same step as the event and stays in the [Outbox], also longer than its intent,
+// until whoever delivers it discards it.
+//
 // # Signals
 //
 // After a change has become durable every listener of every process hears
@@ -85,6 +91,7 @@ type Store interface {
 	Writer
 	Holder
 	Signaler
+	Outbox
 
 	// Purge removes up to n ended intents that have expired at now, with all that
 	// belongs to them, and tells how many it removed.
@@ -144,7 +151,7 @@ type Writer interface {
 // A Change is what Append stores. Events may be empty: then only the intent's
 // latest values and what polling remembers are stored.
 type Change struct {
-	Intent intent.Intent // as it stands after Events; of its Origin only Request is looked at, if it is Captured
+	Intent intent.Intent // as it stands after Events; of its Origin only Request is looked at, if it is Captured, and Scope and Job for messages
 	Epoch  int64
 	After  int64 // the seq that Events follow: that of the last stored event
 	Events []intent.Event

@@ -24,10 +24,12 @@ var (
 	bucketOwner   = []byte("owner")  // hash of an owner, id -> nothing
 	bucketKey     = []byte("idem")   // idempotency key -> id
 	bucketReplay  = []byte("replay") // id -> store.Replay
+	bucketOutbox  = []byte("outbox") // id, seq, recipient -> store.Message
+	bucketDue     = []byte("due")    // time, id, seq, recipient -> nothing: messages in the order in which they are due
 	bucketMeta    = []byte("meta")   // see file.go
 )
 
-var dataBuckets = [][]byte{bucketOrigin, bucketRequest, bucketActive, bucketDone, bucketEvents, bucketJob, bucketExpiry, bucketOwner, bucketKey, bucketReplay}
+var dataBuckets = [][]byte{bucketOrigin, bucketRequest, bucketActive, bucketDone, bucketEvents, bucketJob, bucketExpiry, bucketOwner, bucketKey, bucketReplay, bucketOutbox, bucketDue}
 
 // fillPercent packs pages that are hardly ever inserted into after they were split.
 const fillPercent = 0.9
@@ -36,7 +38,7 @@ const fillPercent = 0.9
 // transaction; put and remove remember the first failure instead of returning it,
 // because after one the whole transaction is lost, whoever's turn it was.
 type txn struct {
-	origin, request, active, done, events, job, expiry, owner, key, replay *bbolt.Bucket
+	origin, request, active, done, events, job, expiry, owner, key, replay, outbox, due *bbolt.Bucket
 
 	wrote bool
 	err   error
@@ -54,6 +56,8 @@ func bucketsOf(tx *bbolt.Tx) *txn {
 		owner:   tx.Bucket(bucketOwner),
 		key:     tx.Bucket(bucketKey),
 		replay:  tx.Bucket(bucketReplay),
+		outbox:  tx.Bucket(bucketOutbox),
+		due:     tx.Bucket(bucketDue),
 	}
 	for _, b := range []*bbolt.Bucket{t.origin, t.request, t.active, t.done, t.events, t.expiry} {
 		b.FillPercent = fillPercent
@@ -118,11 +122,15 @@ func ownerPrefix(owner string) []byte {
 	return hash[:16]
 }
 
-// expiryKey orders by time, to the nanosecond. Times before 1970, the zero time
-// among them, come first.
-func expiryKey(at time.Time, id intent.ID) []byte {
-	key := make([]byte, 0, 8+4+len(id))
+// expiryKey orders by time.
+func expiryKey(at time.Time, id intent.ID) []byte { return append(timeKey(at), id[:]...) }
+
+// timeKey orders by time, to the nanosecond. Times before 1970, the zero time among
+// them, come first.
+func timeKey(at time.Time) []byte {
+	key := make([]byte, 0, timeSize+len(intent.ID{}))
 	key = binary.BigEndian.AppendUint64(key, uint64(max(at.Unix(), 0)))
-	key = binary.BigEndian.AppendUint32(key, uint32(at.Nanosecond()))
-	return append(key, id[:]...)
+	return binary.BigEndian.AppendUint32(key, uint32(at.Nanosecond()))
 }
+
+const timeSize = 8 + 4 // bytes

@@ -168,6 +168,7 @@ type entry struct {
 	events [][]byte
 	job    []byte // the key that shall lead to the intent from now on; nil for no change
 	replay []byte // nil for no change
+	mail   []letter
 }
 
 func encodeEntry(in *intent.Intent, after int64, events []intent.Event) (*entry, error) {
@@ -179,7 +180,11 @@ func encodeEntry(in *intent.Intent, after int64, events []intent.Event) (*entry,
 	if err != nil {
 		return nil, err
 	}
-	return &entry{in: in, after: after, latest: latest, events: encoded}, nil
+	mail, err := encodeLetters(store.MessagesOf(in, events))
+	if err != nil {
+		return nil, err
+	}
+	return &entry{in: in, after: after, latest: latest, events: encoded, mail: mail}, nil
 }
 
 // put stores the entry in place of the record before. What is terminal moves to
@@ -194,6 +199,9 @@ func (e *entry) put(t *txn, before record) {
 	}
 	for i, event := range e.events {
 		t.put(t.events, eventKey(id, e.after+int64(i)+1), event)
+	}
+	for _, l := range e.mail {
+		t.post(l)
 	}
 	if !e.in.Status.Terminal() {
 		t.put(t.active, id[:], r.encode())
@@ -218,6 +226,9 @@ func (e *entry) size() int {
 	size := headSize + len(e.latest) + len(e.replay) + len(e.in.Request)
 	for _, event := range e.events {
 		size += len(event)
+	}
+	for _, l := range e.mail {
+		size += len(l.body)
 	}
 	return size
 }

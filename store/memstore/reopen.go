@@ -17,5 +17,6 @@ func (s *Store) Reopen() *Store {
 	}
 	maps.Copy(next.jobs, s.jobs)
 	maps.Copy(next.keys, s.keys)
+	maps.Copy(next.outbox, s.outbox)
 	return next
 }

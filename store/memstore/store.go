@@ -30,6 +30,7 @@ type Store struct {
 	records map[intent.ID]*record
 	jobs    map[store.JobKey]intent.ID
 	keys    map[string]intent.ID // by idempotency key
+	outbox  map[store.MessageID]letter
 }
 
 var _ store.Store = (*Store)(nil)
@@ -55,6 +56,7 @@ func New() *Store {
 		records: make(map[intent.ID]*record),
 		jobs:    make(map[store.JobKey]intent.ID),
 		keys:    make(map[string]intent.ID),
+		outbox:  make(map[store.MessageID]letter),
 	}
 }
 

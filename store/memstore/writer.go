@@ -48,20 +48,23 @@ func (s *Store) insert(ctx context.Context, in intent.Intent, events []intent.Ev
 	if err != nil {
 		return store.Held{}, err
 	}
-	held, err := s.add(ctx, &in, body, encoded, mayBe)
+	held, err := s.add(ctx, &in, body, encoded, store.MessagesOf(&in, events), mayBe)
 	if err == nil && len(events) > 0 {
 		s.board.Post(store.Signal{ID: in.ID, Kind: store.Appended})
 	}
 	return held, err
 }
 
-func (s *Store) add(ctx context.Context, in *intent.Intent, body []byte, events [][]byte, mayBe func() bool) (store.Held, error) {
+func (s *Store) add(ctx context.Context, in *intent.Intent, body []byte, events [][]byte, mail []store.Message, mayBe func() bool) (store.Held, error) {
 	if err := s.lock(ctx); err != nil {
 		return store.Held{}, err
 	}
 	defer s.mu.Unlock()
 	if _, taken := s.keys[in.Key]; taken || s.records[in.ID] != nil || !mayBe() {
 		return store.Held{}, store.ErrExists
+	}
+	if err := s.post(mail); err != nil {
+		return store.Held{}, err
 	}
 	r := &record{epoch: 1, held: true, key: in.Key}
 	if in.Key != "" {
@@ -123,6 +126,9 @@ func (s *Store) change(ctx context.Context, c *store.Change) (changed bool, err 
 		if r.replay, err = json.Marshal(c.Replay); err != nil {
 			return false, fmt.Errorf("encoding the replay of %s: %w", c.Intent.ID, err)
 		}
+	}
+	if err := s.post(store.MessagesOf(&c.Intent, c.Events)); err != nil {
+		return false, err
 	}
 	s.set(r, &c.Intent, body, events)
 	return true, nil

@@ -127,6 +127,19 @@ var reopenTests = []struct {
 		require.Len(t, claimed, 1)
 		after.report(claimed[0], 1)
 	}},
+	{"messages wait, each as it was kept", func(t *tester, reopen func() *tester) {
+		t.tells(t.create(), "a", "b")
+		first := t.collect(noon.Add(time.Hour), noon.Add(2*time.Hour), 1)[0]
+		first.Attempts, first.Failure = 1, "503"
+		require.NoError(t, t.Keep(t.Context(), first))
+		after := reopen()
+		require.Equal(t, []string{"b"}, recipients(after.collect(noon.Add(time.Hour), noon.Add(3*time.Hour), 10)))
+		again := after.collect(noon.Add(2*time.Hour), noon.Add(3*time.Hour), 10)
+		require.Equal(t, []string{"a"}, recipients(again))
+		require.Equal(t, 1, again[0].Attempts)
+		require.NoError(t, after.Discard(t.Context(), again[0].MessageID))
+		require.Equal(t, []string{"b"}, recipients(reopen().messages()))
+	}},
 	{"what has expired is removed", func(t *tester, reopen func() *tester) {
 		in := t.end(t.report(t.create(), 1))
 		after := reopen()

@@ -28,6 +28,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"list", listTests},
 		{"job", jobTests},
 		{"purge", purgeTests},
+		{"outbox", outboxTests},
 		{"signal", signalTests},
 		{"close", closeTests},
 		{"concurrency", concurrencyTests},
