@@ -25,22 +25,32 @@ func (h *Handler) axpFor() *observe.AXP {
 // serveAXP answers what AXME's clients ask for beside the path of intents. Any other
 // request is not answered.
 func (h *Handler) serveAXP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (answered bool, err error) {
-	if h.axp == nil || r.Method != http.MethodGet && r.Method != http.MethodHead {
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+	switch path := r.URL.Path; {
+	case h.axp == nil:
 		return false, nil
-	}
-	switch r.URL.Path {
-	case "/health", "/v1/health": // there are SDKs for both
-		return true, h.serveHealth(w, r, next)
-	case "/v1/capabilities":
-		h.ours(w, r)
-		if h.Owner != "" && h.ownerOf(r) == "" {
-			observe.Unauthorized().ServeHTTP(w, r) // the names of jobs are not for everybody
-			return true, nil
-		}
-		h.axp.Capabilities(w, r)
+	case path == "/v1/capabilities":
+		h.serveCapabilities(w, r, reads)
 		return true, nil
+	case reads && (path == "/health" || path == "/v1/health"): // there are SDKs for both
+		return true, h.serveHealth(w, r, next)
 	}
 	return false, nil
+}
+
+// serveCapabilities tells the names of the jobs, which are not for everybody where
+// intents have owners.
+func (h *Handler) serveCapabilities(w http.ResponseWriter, r *http.Request, reads bool) {
+	h.ours(w, r)
+	switch {
+	case observe.CORS(h.CORS).Preflight(w, r):
+	case !reads:
+		observe.MethodNotAllowed("GET, HEAD").ServeHTTP(w, r)
+	case h.Owner != "" && h.ownerOf(r) == "":
+		observe.Unauthorized().ServeHTTP(w, r)
+	default:
+		h.axp.Capabilities(w, r)
+	}
 }
 
 // ours sets what the head of an answer of ours needs, whoever makes the rest of it.

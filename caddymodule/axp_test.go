@@ -78,6 +78,9 @@ func TestHealthIsTheBackendsAndOursWhereItHasNone(t *testing.T) {
 		require.JSONEq(t, `{"ok":true,"service":"caddy-intents"}`, text(t, resp))
 	}
 
+	s.serve(strings.Replace(withAXP(""), "intents TO {", "intents {\nbackend {\nreverse_proxy TO {\nflush_interval -1\n}\n}", 1))
+	require.JSONEq(t, `{"ok":true,"service":"caddy-intents"}`, text(t, s.do("GET", "/health", "")), "a proxy may flush what is kept")
+
 	s.to = caddytest.FreeAddr(t)
 	s.serve(withAXP(""))
 	require.Equal(t, http.StatusBadGateway, s.do("GET", "/health", "").StatusCode, "a backend that is away is not well")
@@ -104,7 +107,13 @@ func TestCapabilitiesAreTheJobsThatCanBeCreated(t *testing.T) {
 		require.Equal(t, []string{"report"}, told.Types)
 	}
 	require.Equal(t, http.StatusUnauthorized, s.do("GET", "/v1/capabilities", "").StatusCode)
+	require.Equal(t, http.StatusMethodNotAllowed, s.do("POST", "/v1/capabilities", "{}", "X-Api-Key", "k-ada").StatusCode)
 	require.Empty(t, s.backend.AskedFor("GET", "/v1/capabilities"))
+
+	s.serve(strings.Replace(withAXP(""), "\naxp\n", "\naxp\ncors https://app.example.com\n", 1))
+	preflight := s.do("OPTIONS", "/v1/capabilities", "", "Origin", "https://app.example.com", "Access-Control-Request-Method", "GET")
+	require.Equal(t, http.StatusNoContent, preflight.StatusCode)
+	require.Contains(t, preflight.Header.Get("Access-Control-Allow-Headers"), "X-Api-Key")
 }
 
 func TestAKeyCountsInEitherHeaderAndNoOtherCounts(t *testing.T) {

@@ -41,6 +41,7 @@ type manners struct {
 type window struct {
 	brief  bool // with the first events that it brings
 	marked bool // with stream.timeout even after the terminal event
+	soft   bool // with stream.timeout when the server goes away
 }
 
 // usualWindow is the `wait_seconds` of AXME's SDKs and CLI.
@@ -54,7 +55,8 @@ func (a *AXP) manners(h http.Header) manners {
 	if a == nil || !strings.HasPrefix(name, "axme-") {
 		return manners{}
 	}
-	m := manners{wait: usualWindow}
+	// They raise an error when a response is cut, and come back when a window is over.
+	m := manners{wait: usualWindow, window: window{soft: true}}
 	switch name {
 	case "axme-sdk-typescript":
 		// It reads the whole response before it hands out the first event: a window that

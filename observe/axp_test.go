@@ -186,6 +186,24 @@ func TestAnAXMEClientsStreamIsAWindowIfItDoesNotSaySo(t *testing.T) {
 	})
 }
 
+func TestAWindowIsOverAndNotCutWhenTheServerGoesAway(t *testing.T) {
+	withAXP(t, func(t *testing.T, tt *tester) {
+		j := tt.begins()
+		var windows []*observer
+		for client, since := range map[string]string{python: "3", typescript: "3", cli: "4"} {
+			windows = append(windows, tt.observes(j.stream()+"?wait_seconds=15&since="+since, "X-Axme-Client", client).opens())
+		}
+		other := tt.observes(j.stream() + "?wait_seconds=15&since=3").opens()
+		tt.hub.Drain(ErrDraining)
+		for _, o := range windows {
+			require.Equal(t, int64(4), o.wantEvent("stream.timeout").NextSeq, "where it goes on")
+			o.wantEnd()
+		}
+		other.wantRetry(500*time.Millisecond, 2500*time.Millisecond)
+		other.wantCut()
+	})
+}
+
 func TestWithoutAXPAllClientsAreTheSame(t *testing.T) {
 	run(t, func(t *testing.T, tt *tester) {
 		j := tt.begins()

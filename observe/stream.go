@@ -176,6 +176,9 @@ func (st *stream) run(ctx context.Context) End {
 			}
 		case <-timer.C:
 		case <-st.hub.drained.Done():
+			if st.window.soft {
+				return st.closeWindow(EndTimeout)
+			}
 			return EndDrain
 		case <-ctx.Done():
 			return EndGone
