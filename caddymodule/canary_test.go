@@ -1,0 +1,255 @@
+//go:build e2e
+
+package caddymodule_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/legacytest"
+)
+
+// A cage is a real Caddy that logs all it can, among credentials that must not get
+// out of it.
+type cage struct {
+	*process
+	canaries map[string]string // what a client, the config or the backend keeps secret
+	heard    strings.Builder   // heads and bodies of all answers to clients
+}
+
+// canary is a secret that is nowhere else.
+func (c *cage) canary(name string) string {
+	if c.canaries[name] == "" {
+		c.canaries[name] = "canary-" + strings.ToLower(name) + "-" + rand.Text()
+	}
+	return c.canaries[name]
+}
+
+func newCage(t *testing.T) *cage {
+	c := &cage{process: newProcess(t), canaries: make(map[string]string)}
+	// Besides the usual job the backend has one whose status URL is a secret itself, as
+	// with signed URLs.
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/signed" {
+			c.backend.ServeHTTP(w, r)
+			return
+		}
+		c.backend.Says("signed", "running", 10)
+		w.Header().Set("Location", "/reports/status/signed?sig="+c.canary("signature"))
+		w.WriteHeader(http.StatusAccepted)
+	}))
+	t.Cleanup(backend.Close)
+	c.Env = []string{"CANARY=" + c.canary("environment")}
+	text := `{
+	debug
+	admin ADMIN
+	persist_config off
+	storage file_system STORAGE
+	intents {
+		store bolt STORE
+		secret SECRET
+	}
+}
+http://ADDR {
+	log
+	intents TO {
+		owner {http.request.header.X-User}
+		job signed {
+			submit POST /signed
+			status_url headers.location
+			poll 100ms
+		}
+		job report {
+			submit POST /reports/generate
+			status GET /reports/status/{job_id} {
+				header X-Fixed {env.CANARY}
+				header Proxy-Authorization CONFIGURED
+			}
+			cancel DELETE /reports/status/{job_id}
+			result body.url
+			copy_headers Authorization Cookie X-Api-Key
+			poll 100ms {
+				first 50ms
+				give_up 1h
+			}
+		}
+	}
+}
+`
+	c.Configure(strings.NewReplacer("ADMIN", c.Admin, "ADDR", c.addr, "TO", backend.Listener.Addr().String(), "STORAGE", c.storage(), "STORE", c.store,
+		"SECRET", c.canary("secret"), "CONFIGURED", c.canary("configured")).Replace(text))
+	c.Start()
+	return c
+}
+
+// ask sends a request with all the credentials that a client may have, and returns
+// what is answered to its end.
+func (c *cage) ask(method, path, body string, headers ...string) (*http.Response, string) {
+	c.t.Helper()
+	resp := c.do(method, path, body, append([]string{
+		"X-User", "ada", "Authorization", "Bearer " + c.canary("Authorization"), "Cookie", "session=" + c.canary("Cookie"),
+		"X-Api-Key", c.canary("X-Api-Key"),
+	}, headers...)...)
+	resp.Header.Del("Location") // the backend tells it to who has submitted, and nobody else
+	var head strings.Builder
+	require.NoError(c.t, resp.Header.Write(&head))
+	defer resp.Body.Close()
+	said, _ := io.ReadAll(resp.Body) // some break off
+	fmt.Fprintf(&c.heard, "%s\n%s\n", head.String(), said)
+	return resp, string(said)
+}
+
+// starts submits a job and returns its intent, the backend's name for it, and the
+// token to observe it with.
+func (c *cage) starts(path string, headers ...string) (id, job, token string) {
+	c.t.Helper()
+	resp, said := c.ask("POST", path, `{"password":"`+c.canary("body")+`"}`, headers...)
+	require.Equal(c.t, http.StatusAccepted, resp.StatusCode, said)
+	var answer struct {
+		JobID      string `json:"job_id"`
+		ObserveURL string `json:"observe_url"`
+	}
+	if said != "" {
+		require.NoError(c.t, json.Unmarshal([]byte(said), &answer))
+		_, token, _ = strings.Cut(answer.ObserveURL, "?token=")
+	}
+	id = resp.Header.Get("Intent-Id")
+	require.NotEmpty(c.t, id)
+	return id, answer.JobID, token
+}
+
+// reaches follows an intent until it is in a status.
+func (c *cage) reaches(id string, status intent.Status) {
+	c.t.Helper()
+	for _, e := range c.observe(id, "X-User", "ada").until(status) {
+		text, err := json.Marshal(e)
+		require.NoError(c.t, err)
+		c.heard.Write(text)
+	}
+}
+
+func TestCanaryCredentialsGetIntoNoLogEventErrorOrStore(t *testing.T) {
+	c := newCage(t)
+	tokens := make(map[string]string)
+
+	// A whole life, asked about in every way.
+	id, job, token := c.starts("/reports/generate", "Idempotency-Key", c.canary("key"))
+	tokens["of the whole life"] = token
+	c.ask("POST", "/reports/generate", `{"password":"`+c.canary("body")+`"}`, "Idempotency-Key", c.canary("key"))
+	c.ask("POST", "/reports/generate", `another`, "Idempotency-Key", c.canary("key"))
+	c.reaches(id, intent.InProgress)
+	for _, path := range []string{"", "/events", "/result", "/nonsense"} {
+		c.ask("GET", "/v1/intents/"+id+path, "")
+		c.ask("GET", "/v1/intents/"+id+path+"?token="+token, "", "X-User", "")
+		c.ask("GET", "/v1/intents/"+id+path+"?token=x"+token, "", "X-User", "")
+		c.ask("GET", "/v1/intents/"+id+path+"?token="+token+"&%zz;", "", "X-User", "")
+	}
+	c.ask("GET", "/v1/intents", "")
+	c.ask("GET", "/reports/status/"+job, "")
+	c.ask("GET", "/reports/status/unknown", "")
+	c.backend.Finishes(job)
+	c.ask("GET", "/v1/intents/"+id+"/events/stream?token="+token, "", "X-User", "")
+	c.ask("GET", "/v1/intents/"+id+"/result?token="+token, "", "X-User", "")
+	c.ask("DELETE", "/v1/intents/"+id, "")
+
+	// Polls that go wrong in every way, and a cancel that does before one that does not.
+	id, job, tokens["of trouble"] = c.starts("/reports/generate")
+	c.reaches(id, intent.InProgress)
+	for _, fault := range []legacytest.Fault{
+		legacytest.Code(500, ""), legacytest.Code(429, "0"), legacytest.Reset, legacytest.BrokenOff, legacytest.HTML, legacytest.Truncated, legacytest.Code(403, ""),
+	} {
+		asked := len(c.backend.AskedFor("GET", "/reports/status/"+job))
+		c.backend.Meets(legacytest.Polls, fault, legacytest.Always)
+		for len(c.backend.AskedFor("GET", "/reports/status/"+job)) < asked+1 {
+			c.ask("GET", "/v1/intents/"+id, "")
+		}
+	}
+	c.backend.Meets(legacytest.Polls, legacytest.Code(401, ""), legacytest.Always)
+	c.observe(id, "X-User", "ada").untilWaiting("credentials")
+	c.backend.Recovers()
+	for _, fault := range []legacytest.Fault{legacytest.Reset, legacytest.Code(500, ""), legacytest.HTML} {
+		c.backend.Meets(legacytest.Cancels, fault, legacytest.Always)
+		c.ask("DELETE", "/v1/intents/"+id, "")
+	}
+	c.backend.Recovers()
+	c.ask("POST", "/v1/intents/"+id+"/resolve", `{"status":"CANCELED"}`, "Content-Type", "application/json")
+	c.reaches(id, intent.Canceled)
+
+	// Submits that go wrong.
+	for _, fault := range []legacytest.Fault{legacytest.Code(500, ""), legacytest.Reset, legacytest.AnswerLost, legacytest.BrokenOff, legacytest.HTML} {
+		c.backend.Meets(legacytest.Submits, fault, 1)
+		c.ask("POST", "/reports/generate", `{}`)
+		c.backend.Meets(legacytest.Submits, fault, 1)
+		c.ask("POST", "/reports/generate", `{}`, "Idempotency-Key", c.canary("key")+rand.Text())
+	}
+
+	// A status URL that is a secret.
+	id, _, _ = c.starts("/signed")
+	c.reaches(id, intent.InProgress)
+	c.backend.Meets(legacytest.Polls, legacytest.Reset, 2)
+	c.backend.Says("signed", "never heard of", 20)
+	c.observe(id, "X-User", "ada").untilWaiting("")
+	c.backend.Fails("signed", "it broke")
+	c.reaches(id, intent.Failed)
+
+	require.True(t, c.carried(), "or nothing is shown: the polls have to carry what must not be seen")
+	c.Terminate()
+	require.Zero(t, c.ExitCode())
+	store, err := os.ReadFile(c.store)
+	require.NoError(t, err)
+	ours, all := c.lines()
+	require.Contains(t, ours, `"level":"debug"`)
+	for name, token := range tokens {
+		require.Len(t, token, 28)
+		require.False(t, strings.Contains(all, token), "the log has the token %s", name)
+		require.False(t, bytes.Contains(store, []byte(token)), "the store has the token %s", name)
+	}
+	for name, canary := range c.canaries {
+		require.NotContains(t, ours, canary, name)
+		require.False(t, strings.Contains(c.heard.String(), canary), "a client was told the %s", name)
+		if name != "signature" { // it is a URL that has to be asked for
+			require.False(t, bytes.Contains(store, []byte(canary)), "the store has the %s", name)
+		}
+	}
+	for _, name := range []string{"Authorization", "Cookie", "secret", "body"} {
+		require.False(t, strings.Contains(all, c.canary(name)), "the log has the %s", name)
+	}
+}
+
+// lines are what the plugin has logged, and what all have. Caddy itself logs the
+// headers of requests but for those that it knows to be secret, and the config.
+func (c *cage) lines() (ours, all string) {
+	c.t.Helper()
+	var own strings.Builder
+	for line := range strings.Lines(c.Log.String()) {
+		var entry struct{ Logger string }
+		require.NoError(c.t, json.Unmarshal([]byte(line), &entry), line)
+		if strings.Contains(entry.Logger, "intents") {
+			own.WriteString(line)
+		}
+	}
+	return own.String(), c.Log.String()
+}
+
+// carried reports whether polls have had all the secrets that they are to have.
+func (c *cage) carried() bool {
+	for _, a := range c.backend.Asked() {
+		h := a.Header
+		if h.Get("User-Agent") == "caddy-intents" && strings.Contains(h.Get("Authorization"), c.canary("Authorization")) &&
+			strings.Contains(h.Get("Cookie"), c.canary("Cookie")) && h.Get("X-Api-Key") == c.canary("X-Api-Key") && h.Get("X-Fixed") == c.canary("environment") {
+			return true
+		}
+	}
+	return false
+}
