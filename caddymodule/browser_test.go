@@ -3,10 +3,6 @@
 package caddymodule_test
 
 import (
-	"encoding/json"
-	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,21 +10,35 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/caddy-intents/caddy-intents/internal/browsertest"
-	"github.com/caddy-intents/caddy-intents/internal/caddytest"
+	"github.com/caddy-intents/caddy-intents/internal/legacytest"
 )
+
+// localhost is the usual job as a site for a page.
+const localhost = "SCHEME://localhost:PORT {\n\timport logged\n" + report + "\n}\n"
+
+// onEachProtocol runs a test with a page for each protocol, with as many streams as it
+// can have and still let the page do something else: on HTTP/1.1 a browser opens six
+// connections at most.
+func onEachProtocol(t *testing.T, test func(t *testing.T, p *page, streams int)) {
+	for _, c := range []struct {
+		proto   string
+		streams int
+	}{{"HTTP/1.1", 3}, {"HTTP/2.0", 6}} {
+		t.Run(c.proto, func(t *testing.T) {
+			p := newPage(t, c.proto, localhost)
+			p.open("localhost")
+			test(t, p, c.streams)
+			if c.proto == "HTTP/2.0" {
+				require.Equal(t, 1, connections(p.asked("/")[p.resumed:]), "all on one connection")
+			}
+		})
+	}
+}
 
 // follow submits jobs and follows each in one of three ways: with a bare EventSource
 // that nobody closes, with observe.js over an EventSource, and over fetch.
 const follow = `
 const { observe } = await import("/v1/intents/observe.js")
-window.until = async what => {
-	for (const begun = Date.now(); !what(); await new Promise(done => setTimeout(done, 20))) {
-		if (Date.now() - begun > 15000) throw new Error(JSON.stringify(jobs))
-	}
-}
-window.submit = async () => (await fetch("/reports/generate", { method: "POST", body: "{}" })).json()
-window.jobs = []
 for (let i = 0; i < args[0]; i++) {
 	const { intent_id, job_id, observe_url } = await submit()
 	const job = { intent_id, job_id, observe_url, seen: [] }
@@ -36,9 +46,7 @@ for (let i = 0; i < args[0]; i++) {
 	jobs.push(job)
 	if (i % 3 == 0) {
 		job.source = new EventSource(observe_url)
-		for (const name of ["created", "submitted", "delivered", "in_progress", "completed", "reset"]) {
-			job.source.addEventListener("intent." + name, event => onEvent(JSON.parse(event.data)))
-		}
+		for (const name of names) job.source.addEventListener(name, event => onEvent(JSON.parse(event.data)))
 	} else {
 		job.last = observe(observe_url, { onEvent, headers: i % 3 == 1 ? undefined : { "X-Page": "yes" } })
 	}
@@ -48,12 +56,11 @@ await submit() // there is a connection left for it
 return jobs.map(({ intent_id, job_id }) => ({ intent_id, job_id }))
 `
 
-// finish waits for the end of all, and then for longer than an EventSource would be
-// asked to wait after a cut.
+// finish waits for the end of all, and then for what may come after it.
 const finish = `
 await until(() => jobs.every(job => job.seen.at(-1).endsWith("COMPLETED")))
 for (const job of jobs) if (job.last && (await job.last).status !== "COMPLETED") throw new Error("observe returned something else")
-await new Promise(done => setTimeout(done, 3000))
+await aWhile()
 return jobs.map(job => job.seen)
 `
 
@@ -78,91 +85,196 @@ return names
 `
 
 func TestABrowserSeesEveryEventThroughAKillAndStopsAtTheEnd(t *testing.T) {
-	for _, c := range []struct {
-		scheme, proto string
-		jobs          int // on HTTP/1.1 a browser opens six connections at most
-	}{{"http", "HTTP/1.1", 3}, {"https", "HTTP/2.0", 6}} {
-		t.Run(c.proto, func(t *testing.T) {
-			p := newProcess(t)
-			_, port, err := net.SplitHostPort(caddytest.FreeAddr(t))
-			require.NoError(t, err)
-			log := filepath.Join(t.TempDir(), "access.log")
-			p.Configure(strings.NewReplacer("ADMIN", p.Admin, "SITE", c.scheme+"://localhost:"+port, "LOG", log, "STORE", p.store,
-				"TLS", map[string]string{"http": "", "https": "tls internal"}[c.scheme], "REPORT", strings.ReplaceAll(report, "TO", p.to)).Replace(`{
-	admin ADMIN
-	persist_config off
-	skip_install_trust
-	intents {
-		store bolt STORE
-	}
-}
-SITE {
-	TLS
-	log {
-		output file LOG
-	}
-	REPORT
-}
-`))
-			p.Start()
-			b := browsertest.Open(t)
-			b.Visit(c.scheme + "://localhost:" + port + "/v1/intents/observe.js")
-			var jobs []struct {
-				IntentID string `json:"intent_id"`
-				JobID    string `json:"job_id"`
-			}
-			b.Run(follow, &jobs, c.jobs)
-			require.Len(t, jobs, c.jobs)
-
-			p.Kill()
+	onEachProtocol(t, func(t *testing.T, p *page, streams int) {
+		var jobs []followedJob
+		p.Run(follow, &jobs, streams)
+		require.Len(t, jobs, streams)
+		p.killWhile(func() {
 			for _, job := range jobs {
 				p.backend.Says(job.JobID, "done", 100)
 			}
-			p.Start()
-			var seen [][]string
-			b.Run(finish, &seen)
-			for _, events := range seen {
-				var statuses []string
-				for i, event := range events {
-					seq, status, _ := strings.Cut(event, " ")
-					require.Equal(t, strconv.Itoa(i+1), seq, "%v", events)
-					statuses = append(statuses, status)
-				}
-				require.Equal(t, []string{"CREATED", "SUBMITTED", "DELIVERED", "IN_PROGRESS", "COMPLETED"}, slices.Compact(statuses))
-			}
-			asked := streamsIn(t, log, c.proto)
-			for _, job := range jobs {
-				// Those that the kill cut are in no log.
-				require.Equal(t, 1, asked[job.IntentID], "a stream was resumed once, and not asked for after the end")
-			}
-
-			var closed bool
-			b.Run(askAgain, &closed)
-			require.True(t, closed, "an EventSource gives up when there is nothing after the end")
-			var names []string
-			b.Run(abandon, &names)
-			require.Equal(t, []string{"AbortError", "AbortError"}, names)
 		})
+		var seen [][]string
+		p.Run(finish, &seen)
+		for _, events := range seen {
+			requireWholeLife(t, events)
+		}
+		for _, job := range jobs {
+			require.Len(t, p.asked("/v1/intents/"+job.IntentID+"/events/stream"), 1, "a stream was resumed once, and not asked for after the end")
+		}
+
+		var closed bool
+		p.Run(askAgain, &closed)
+		require.True(t, closed, "an EventSource gives up when there is nothing after the end")
+		var names []string
+		p.Run(abandon, &names)
+		require.Equal(t, []string{"AbortError", "AbortError"}, names)
+	})
+}
+
+type followedJob struct {
+	IntentID string `json:"intent_id"`
+	JobID    string `json:"job_id"`
+}
+
+// requireWholeLife checks that events, as "seq STATUS", are all of a completed intent's.
+func requireWholeLife(t *testing.T, events []string) {
+	t.Helper()
+	var statuses []string
+	for i, event := range events {
+		seq, status, _ := strings.Cut(event, " ")
+		require.Equal(t, strconv.Itoa(i+1), seq, "%v", events)
+		statuses = append(statuses, status)
+	}
+	require.Equal(t, []string{"CREATED", "SUBMITTED", "DELIVERED", "IN_PROGRESS", "COMPLETED"}, slices.Compact(statuses))
+}
+
+// followStatus follows each job by the backend's own URL, in the three ways of follow.
+const followStatus = `
+const { observe } = await import("/v1/intents/observe.js")
+for (let i = 0; i < args[0]; i++) {
+	const { job_id, intent_id } = await submit()
+	const url = "/reports/status/" + job_id, job = { job_id, intent_id, frames: [] }
+	const onEvent = frame => job.frames.push(frame)
+	jobs.push(job)
+	if (i % 3 == 0) {
+		job.source = new EventSource(url)
+		job.source.onmessage = event => onEvent(JSON.parse(event.data))
+		for (const name of names) job.source.addEventListener(name, () => job.frames.push("a named frame"))
+	} else {
+		job.last = observe(url, { onEvent, headers: i % 3 == 1 ? undefined : { "X-Page": "yes" } })
+	}
+}
+return jobs.map(({ intent_id, job_id }) => ({ intent_id, job_id }))
+`
+
+const untilPercent = `await until(() => jobs.every(job => job.frames.at(-1)?.percent === args[0]))`
+
+const finishStatus = `
+await until(() => jobs.every(job => job.frames.at(-1).status === "done"))
+for (const job of jobs) if (job.last && (await job.last).url !== job.frames.at(-1).url) throw new Error("observe returned something else")
+await aWhile()
+return jobs.map(job => job.frames)
+`
+
+func TestABrowserFollowsTheJobsOwnURLThroughAKillAndStopsAtTheEnd(t *testing.T) {
+	onEachProtocol(t, func(t *testing.T, p *page, streams int) {
+		var jobs []followedJob
+		p.Run(followStatus, &jobs, streams)
+		for _, percent := range []int{20, 40} {
+			for _, job := range jobs {
+				p.backend.Says(job.JobID, "running", percent)
+			}
+			p.Run(untilPercent, nil, percent)
+		}
+		p.killWhile(func() {
+			for _, job := range jobs {
+				p.backend.SaysAll(job.JobID, legacytest.Status{State: "running", Percent: 60, Step: "line\n\nevent: x\u2028"})
+			}
+		})
+		p.Run(untilPercent, nil, 60)
+		for _, job := range jobs {
+			p.backend.Finishes(job.JobID)
+		}
+		var frames [][]statusFrame
+		p.Run(finishStatus, &frames)
+		for i, job := range jobs {
+			requireOwnWords(t, job, frames[i])
+			require.Len(t, p.asked("/reports/status/"+job.JobID), 1, "a stream was resumed once, and not asked for after the end")
+		}
+		polls := len(p.backend.Asked())
+		p.Run("await aWhile()", nil)
+		require.Len(t, p.backend.Asked(), polls, "nor is the backend")
+	})
+}
+
+// A statusFrame is what the backend says of a job, and we of its intent.
+type statusFrame struct {
+	JobID   string `json:"job_id"`
+	Status  string
+	Percent int
+	Step    string
+	URL     string
+	Intent  struct {
+		ID     string
+		Seq    int
+		Status string
 	}
 }
 
-// streamsIn counts requests for streams in an access log by intent, and checks that
-// they came by the protocol.
-func streamsIn(t *testing.T, file, proto string) map[string]int {
+// requireOwnWords checks that the frames are the backend's words about the job, none of
+// them twice in a row, up to the end.
+func requireOwnWords(t *testing.T, job followedJob, frames []statusFrame) {
 	t.Helper()
-	text, err := os.ReadFile(file)
-	require.NoError(t, err)
-	asked := make(map[string]int)
-	for line := range strings.Lines(string(text)) {
-		var entry struct {
-			Request struct{ URI, Proto string }
+	seq := 0
+	for i, f := range frames {
+		require.Equal(t, job.JobID, f.JobID)
+		require.Equal(t, job.IntentID, f.Intent.ID)
+		require.GreaterOrEqual(t, f.Intent.Seq, seq, "%+v", frames)
+		seq = f.Intent.Seq
+		if f.Percent == 60 {
+			require.Equal(t, "line\n\nevent: x\u2028", f.Step)
 		}
-		require.NoError(t, json.Unmarshal([]byte(line), &entry), line)
-		path, _, _ := strings.Cut(entry.Request.URI, "?")
-		if id, ok := strings.CutSuffix(strings.TrimPrefix(path, "/v1/intents/"), "/events/stream"); ok {
-			require.Equal(t, proto, entry.Request.Proto, path)
-			asked[id]++
+		if i > 0 {
+			require.NotEqual(t, frames[i-1], f)
 		}
 	}
-	return asked
+	last := frames[len(frames)-1]
+	require.Equal(t, "COMPLETED", last.Intent.Status)
+	require.Equal(t, "/reports/files/"+job.JobID+".pdf", last.URL)
+}
+
+// followTogether follows all jobs on one stream, in the three ways of follow.
+const followTogether = `
+const { observe } = await import("/v1/intents/observe.js")
+for (let i = 0; i < args[0]; i++) jobs.push(await submit())
+const url = "/v1/intents/events/stream?" + jobs.map(job => "id=" + job.intent_id).join("&")
+window.ways = [{ seen: {} }, { seen: {} }, { seen: {} }]
+ways.forEach((way, i) => {
+	const onEvent = ({ intent_id, seq, status }) => (way.seen[intent_id] ??= []).push(seq + " " + status)
+	if (i == 0) {
+		way.source = new EventSource(url)
+		for (const name of names) way.source.addEventListener(name, event => onEvent(JSON.parse(event.data)))
+	} else {
+		way.last = observe(url, { onEvent, headers: i == 1 ? undefined : { "X-Page": "yes" } })
+	}
+})
+window.all = what => ways.every(way => jobs.every(job => what(way.seen[job.intent_id] ?? [])))
+await until(() => all(seen => seen.length >= 4))
+return jobs.map(({ intent_id, job_id }) => ({ intent_id, job_id }))
+`
+
+const firstEnds = `await until(() => ways.every(way => way.seen[jobs[0].intent_id].at(-1).endsWith("COMPLETED")))`
+
+const finishTogether = `
+await until(() => all(seen => seen.at(-1).endsWith("COMPLETED")))
+for (const { last } of ways) if (last && (await last).status !== "COMPLETED") throw new Error("observe returned something else")
+await aWhile()
+return ways.map(way => way.seen)
+`
+
+func TestABrowserFollowsSixJobsOnOneStreamThroughAKillAndStopsWhenAllHaveEnded(t *testing.T) {
+	onEachProtocol(t, func(t *testing.T, p *page, _ int) {
+		var jobs []followedJob
+		p.Run(followTogether, &jobs, 6)
+		require.Len(t, jobs, 6)
+		p.backend.Finishes(jobs[0].JobID) // the others' cursors move on without it
+		p.Run(firstEnds, nil)
+		p.killWhile(func() {
+			for _, job := range jobs[1:5] {
+				p.backend.Finishes(job.JobID)
+			}
+		})
+		p.backend.Finishes(jobs[5].JobID)
+		var ways []map[string][]string
+		p.Run(finishTogether, &ways)
+		require.Len(t, ways, 3)
+		for _, seen := range ways {
+			require.Len(t, seen, 6)
+			for _, events := range seen {
+				requireWholeLife(t, events)
+			}
+		}
+		require.Len(t, p.asked("/v1/intents/events/stream"), len(ways), "each was resumed once, and not asked for after the end")
+	})
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -83,6 +85,27 @@ func TestAStartInProgressIsWaitedFor(t *testing.T) {
 		begun := time.Now()
 		require.NotNil(t, i.await(t.Context()))
 		require.Equal(t, 3*time.Second, time.Since(begun))
+		require.NoError(t, i.Destruct())
+	})
+}
+
+func TestAStartInProgressIsWaitedForByAnEventSourceOnAJobsOwnURLAndByNoPoll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newTestInstallation(t)
+		h := &Handler{app: &App{installation: i, started: make(chan struct{})}}
+		go func() { // as App.Start
+			i.use(&stubbornStore{willing: true, takes: 3 * time.Second}, settings())
+			close(h.app.started)
+		}()
+		poll := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/reports/status/job-1", nil)
+		source := poll.Clone(t.Context())
+		source.Header.Set("Accept", "text/event-stream")
+		begun := time.Now()
+		require.Nil(t, h.partsFor(poll))
+		require.Zero(t, time.Since(begun))
+		require.NotNil(t, h.partsFor(source))
+		require.Equal(t, 3*time.Second, time.Since(begun))
+		require.NotNil(t, h.partsFor(poll))
 		require.NoError(t, i.Destruct())
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-intents/caddy-intents/observe"
 	"github.com/caddy-intents/caddy-intents/offload"
 )
 
@@ -70,14 +71,24 @@ func (b block) with(more block) block {
 }
 
 // serveOwnURL answers a request for a job's own status URL, or passes it on. A store
-// that is not open (yet) costs nobody anything.
+// that is not open costs nobody anything.
 func (h *Handler) serveOwnURL(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	pass := func(w http.ResponseWriter, r *http.Request) error { return h.passOn(h.watchCancel(w, r), r, next) }
-	p := h.app.open()
+	p := h.partsFor(r)
 	if p == nil {
 		return pass(w, r)
 	}
 	return h.offloader(p).Serve(w, r, h.asker(r), pass)
+}
+
+// partsFor returns what is open to answer a request for a job's own URL. A start in
+// progress is waited for by who wants a stream only: an EventSource that is answered in
+// the backend's JSON gives up for good, and they all come back right after a restart.
+func (h *Handler) partsFor(r *http.Request) *parts {
+	if r.Method == http.MethodGet && observe.WantsNothingButStream(r.Header) {
+		return h.app.await(r.Context())
+	}
+	return h.app.open()
 }
 
 func (h *Handler) offloader(p *parts) *offload.Server {

@@ -45,6 +45,11 @@ func (c CORS) Preflight(w http.ResponseWriter, r *http.Request) bool {
 	if slices.Contains(c, r.Header.Get("Origin")) {
 		h.Set("Access-Control-Allow-Methods", corsMethods)
 		h.Set("Access-Control-Allow-Headers", corsAllow)
+		if more := r.Header.Get("Access-Control-Request-Headers"); more != "" {
+			// What the backend's users authenticate with, X-Auth-Token for example, is not known
+			// here; the origin is.
+			h.Add("Access-Control-Allow-Headers", more)
+		}
 		h.Set("Access-Control-Max-Age", corsMaxAge)
 	}
 	w.WriteHeader(http.StatusNoContent)
