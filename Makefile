@@ -27,6 +27,8 @@ CUTS ?= 1000
 EQUALS ?= 1000
 # Observers that are cut at once and come back in make soak; make test has 2,000.
 CROWD ?= 5000
+# Times that the disk of a store is filled in make faults; make test has 4.
+DISK_CYCLES ?= 50
 
 .DEFAULT_GOAL := help
 
@@ -41,6 +43,7 @@ test: ## the whole suite, with real processes; brings what it needs
 	tools/need mcs mono-mcs
 	tools/need chromium chromium
 	tools/need chromedriver chromium-driver
+	tools/need strace strace
 	go test -race $(CORE)
 	go test -timeout 20m $(E2E) $(LINKED)
 
@@ -59,6 +62,10 @@ soak: ## the crash tests for a long time, ROUNDS=50; observers cut at random, CU
 	INTENTS_ROUNDS=$(ROUNDS) go test -count=1 -timeout 2h -v -run 'Kill' $(E2E) $(LINKED)
 	INTENTS_CUTS=$(CUTS) go test -count=1 -timeout 30m -v -run 'CutAtRandom' $(E2E) ./caddymodule
 	INTENTS_EQUALS=$(EQUALS) INTENTS_CROWD=$(CROWD) go test -count=1 -timeout 1h -v -run 'Crowd' $(E2E) ./caddymodule
+
+faults: ## every fault of docs/faults.md at its full count, DISK_CYCLES=50; as root on Linux, under 15 minutes
+	tools/need strace strace
+	INTENTS_DISK_CYCLES=$(DISK_CYCLES) INTENTS_EIO=0 go test -count=1 -timeout 20m -parallel 8 -v -run 'AFullDisk|EveryWriteThatFails' $(E2E) ./caddymodule
 
 fuzz: ## every fuzz target, FUZZTIME=20s each; then EXECS=10000000 random answers and XML bodies
 	tools/fuzz $(FUZZTIME)
@@ -82,4 +89,4 @@ e2e-backends: ## LXD, Slurm and aria2 behind the plugin; as root on Debian, wher
 build: ## Caddy with the plugin, ./caddy
 	go build -o caddy ./cmd/caddy
 
-.PHONY: help test check bench soak fuzz interop e2e-backends build
+.PHONY: help test check bench soak faults fuzz interop e2e-backends build

@@ -22,7 +22,7 @@ func (h *Handler) watchCancel(w http.ResponseWriter, r *http.Request) http.Respo
 		}
 		return watchHead(w, func(code int, _ http.Header) { // what the client learns is known here first
 			if job.Adapter.ReadCancel(&intent.Intent{}, adapter.Answer{Code: code}) == adapter.CancelAccepted &&
-				h.offloader(parts).Means(r, h.asker(r), statusURL) {
+				h.serversOf(parts).offloader.Means(r, h.asker(r), statusURL) {
 				parts.engine.NoteCancel(r.Context(), h.Name, statusURL)
 			}
 		})

@@ -26,7 +26,9 @@ func init() {
 		Long: `
 Tools for the intents plugin, which turns a job API that answers 202 and is
 polled into durable intents with one event stream each.`,
-		CobraFunc: func(cmd *cobra.Command) { cmd.AddCommand(proxyCommand(), probeCommand(), presetsCommand()) },
+		CobraFunc: func(cmd *cobra.Command) {
+			cmd.AddCommand(proxyCommand(), probeCommand(), presetsCommand(), backupCommand(), compactCommand(), moveAsideCommand())
+		},
 	})
 }
 

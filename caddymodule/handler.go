@@ -83,9 +83,15 @@ type Handler struct {
 	logger  *slog.Logger
 	axp     *observe.AXP // nil without
 
-	ownerless sync.Once                      // warned of submits without an owner
-	server    atomic.Pointer[observe.Server] // made when the store is open
-	ownURLs   atomic.Pointer[offload.Server] // likewise
+	ownerless sync.Once // warned of submits without an owner
+	servers   atomic.Pointer[servers]
+}
+
+// servers answer requests about intents out of one open store.
+type servers struct {
+	parts     *parts
+	observer  *observe.Server
+	offloader *offload.Server
 }
 
 // Limits bound what is used.
@@ -328,12 +334,24 @@ func (h *Handler) serveIntents(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// observer returns the server of this handler's intents. A stream outlives the
-// config that it was opened under, and this server with it, but not the handler.
-func (h *Handler) observer(p *parts) *observe.Server {
-	if s := h.server.Load(); s != nil {
-		return s
+// serversOf returns this handler's servers for the store as it is open now. A stream
+// outlives the config that it was opened under, and its server with it, but not the
+// handler.
+func (h *Handler) serversOf(p *parts) *servers {
+	for {
+		current := h.servers.Load()
+		if current != nil && current.parts == p {
+			return current
+		}
+		made := &servers{parts: p, observer: h.newObserver(p)}
+		made.offloader = h.newOffloader(p, made.observer)
+		h.servers.CompareAndSwap(current, made)
 	}
+}
+
+func (h *Handler) observer(p *parts) *observe.Server { return h.serversOf(p).observer }
+
+func (h *Handler) newObserver(p *parts) *observe.Server {
 	config := observe.Config{
 		Scope:     h.Name,
 		Path:      h.Path,
@@ -352,8 +370,7 @@ func (h *Handler) observer(p *parts) *observe.Server {
 	if h.Owner != "" {
 		config.Tokens = h.app.keys
 	}
-	h.server.CompareAndSwap(nil, observe.New(config))
-	return h.server.Load()
+	return observe.New(config)
 }
 
 // pacing tells observers what the engine knows.

@@ -32,8 +32,8 @@ type installation struct {
 	mu      sync.Mutex
 	begun   bool
 	serving []*serving         // applied settings, in order
-	stop    context.CancelFunc // ends retry
-	loops   sync.WaitGroup     // retry
+	stop    context.CancelFunc // ends keep
+	loops   sync.WaitGroup     // keep
 }
 
 // parts is an installation that is open.
@@ -43,6 +43,10 @@ type parts struct {
 	hub        *observe.Hub
 	admissions *offload.Admissions
 }
+
+// A breakable store tells when it can do nothing any more and has to be opened anew.
+// Others come back by themselves.
+type breakable interface{ Down() <-chan struct{} }
 
 // serving is one config's settings, applied or waiting for the store to open.
 type serving struct {
@@ -57,8 +61,11 @@ const (
 	awaitStart = 5 * time.Second
 )
 
-// errExiting is the cause of streams that end because the process does.
-var errExiting = errors.New("caddy is exiting")
+// These are causes of streams that end.
+var (
+	errExiting = errors.New("caddy is exiting")
+	errReopen  = errors.New("the store broke down and is opened anew")
+)
 
 func newInstallation() (caddy.Destructor, error) {
 	return &installation{tried: make(chan struct{})}, nil
@@ -83,42 +90,103 @@ func (i *installation) use(s StoreOpener, g *engine.Generation) (retire func()) 
 	return func() { i.retire(sv) }
 }
 
-// begin opens the store, or leaves that to retry. The caller holds i.mu.
+// begin opens the store for the first time and leaves what follows to keep. The
+// caller holds i.mu.
 func (i *installation) begin(s StoreOpener, log *slog.Logger) {
 	defer close(i.tried)
-	opened, err := s.Open(log)
-	if err == nil {
+	if opened := try(s, log); opened != nil {
 		i.opened(opened, log)
-		return
 	}
-	log.Error("opening the store; requests pass through without intents until it can be opened",
-		"store", s.Address(), "err", err)
 	ctx, cancel := context.WithCancel(context.Background())
 	i.stop = cancel
-	i.loops.Go(func() { i.retry(ctx, s, log) })
+	i.loops.Go(func() { i.keep(ctx, s, log) })
 }
 
-// retry tries to open the store until it succeeds. Destruct ends it.
-func (i *installation) retry(ctx context.Context, s StoreOpener, log *slog.Logger) {
-	tick := time.NewTicker(openRetry)
-	defer tick.Stop()
+// try opens the store, or says why it cannot be and returns nil.
+func try(s StoreOpener, log *slog.Logger) store.Store {
+	opened, err := s.Open(log)
+	if err != nil {
+		log.Error("opening the store; requests pass through without intents until it can be opened",
+			"store", s.Address(), "err", err, "do", "look at what err says; it is tried again every "+openRetry.String())
+		return nil
+	}
+	return opened
+}
+
+// keep sees to it that there is an open store: it tries again to open one that could
+// not be opened, and treats one that broke down as a restart of Caddy would. Destruct
+// ends it.
+func (i *installation) keep(ctx context.Context, s StoreOpener, log *slog.Logger) {
+	tried := time.Now()
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
+		if p := i.parts.Load(); p != nil {
+			if !breaksDown(ctx, p.store) {
+				return
+			}
+			i.takeDown(p, log)
 		}
-		opened, err := s.Open(log)
-		if err != nil {
-			log.Error("opening the store", "store", s.Address(), "err", err)
+		// A store that broke down is opened at once, but not again and again.
+		if !pause(ctx, time.Until(tried.Add(openRetry))) {
+			return
+		}
+		tried = time.Now()
+		opened := try(s, log)
+		if opened == nil {
 			continue
 		}
 		log.Info("the store is open", "store", s.Address())
 		i.mu.Lock()
-		defer i.mu.Unlock()
 		i.opened(opened, log)
-		return
+		i.mu.Unlock()
 	}
+}
+
+// breaksDown waits until the store has broken down, or returns false because ctx has
+// ended.
+func breaksDown(ctx context.Context, s store.Store) bool {
+	var down <-chan struct{}
+	if b, ok := s.(breakable); ok {
+		down = b.Down()
+	}
+	select {
+	case <-down:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// takeDown ends what works on a store that broke down. Requests pass through from
+// now on; observers come back as after a restart.
+func (i *installation) takeDown(p *parts, log *slog.Logger) {
+	i.mu.Lock()
+	i.parts.Store(nil)
+	for _, sv := range i.serving {
+		sv.retire = nil // the engine is gone
+	}
+	i.mu.Unlock()
+	p.hub.Drain(errReopen)
+	if err := p.close(); err != nil {
+		log.Warn("closing the store that broke down", "err", err)
+	}
+}
+
+// close ends streams, then polls, then the store.
+func (p *parts) close() error {
+	p.hub.Close()
+	p.engine.Stop()
+	return p.store.Close()
 }
 
 // opened puts a store to work. The caller holds i.mu.
@@ -172,8 +240,7 @@ func (i *installation) drain() {
 	}
 }
 
-// Destruct ends the installation when the last config that uses it is gone:
-// streams, then polls, then the store.
+// Destruct ends the installation when the last config that uses it is gone.
 func (i *installation) Destruct() error {
 	i.mu.Lock()
 	stop := i.stop
@@ -186,9 +253,7 @@ func (i *installation) Destruct() error {
 	if p == nil {
 		return nil
 	}
-	p.hub.Close()
-	p.engine.Stop()
-	if err := p.store.Close(); err != nil {
+	if err := p.close(); err != nil {
 		return fmt.Errorf("closing the store: %w", err)
 	}
 	return nil

@@ -139,6 +139,97 @@ func TestSettingsAppliedBeforeTheStoreOpensCountOnceItDoes(t *testing.T) {
 	})
 }
 
+// A brittleStore breaks down on demand.
+type brittleStore struct {
+	opened []*brittle
+	refuse bool
+}
+
+type brittle struct {
+	store.Store
+	down   chan struct{}
+	closed bool
+}
+
+func (s *brittle) Down() <-chan struct{} { return s.down }
+
+func (s *brittle) Close() error {
+	s.closed = true
+	return s.Store.Close()
+}
+
+func (s *brittleStore) Address() string { return "brittle" }
+
+func (s *brittleStore) Open(*slog.Logger) (store.Store, error) {
+	if s.refuse {
+		return nil, errors.New("the file is damaged")
+	}
+	b := &brittle{Store: memstore.New(), down: make(chan struct{})}
+	s.opened = append(s.opened, b)
+	return b, nil
+}
+
+func TestAStoreThatBreaksDownIsOpenedAnewAtOnceWithTheSameSettings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newTestInstallation(t)
+		s := &brittleStore{}
+		g := settings()
+		retire := i.use(s, g)
+		before := i.await(t.Context())
+		advance(time.Minute)
+		close(s.opened[0].down)
+		synctest.Wait()
+		require.True(t, s.opened[0].closed)
+		after := i.await(t.Context())
+		require.NotNil(t, after)
+		require.NotSame(t, before, after)
+		require.NotNil(t, i.serving[0].retire, "its engine has the settings")
+		retire()
+		require.NoError(t, i.Destruct())
+		require.True(t, s.opened[1].closed)
+	})
+}
+
+func TestAStoreThatBreaksDownAgainAndAgainIsNotOpenedInHaste(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newTestInstallation(t)
+		s := &brittleStore{}
+		i.use(s, settings())
+		begun := time.Now()
+		for n := range 10 {
+			for len(s.opened) == n {
+				require.Nil(t, i.await(t.Context()), "nobody waits for it")
+				advance(time.Second)
+			}
+			close(s.opened[n].down)
+			synctest.Wait()
+		}
+		require.GreaterOrEqual(t, time.Since(begun), 9*openRetry)
+		require.NoError(t, i.Destruct())
+	})
+}
+
+func TestAStoreThatIsDamagedInUseIsTriedUntilTheOperatorHasSeenToIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newTestInstallation(t)
+		s := &brittleStore{}
+		i.use(s, settings())
+		advance(time.Minute)
+		s.refuse = true
+		close(s.opened[0].down)
+		advance(time.Minute)
+		require.Nil(t, i.await(t.Context()))
+		i.use(s, settings()) // a reload meanwhile
+		s.refuse = false
+		advance(openRetry)
+		require.NotNil(t, i.await(t.Context()))
+		for _, sv := range i.serving {
+			require.NotNil(t, sv.retire)
+		}
+		require.NoError(t, i.Destruct())
+	})
+}
+
 func TestWhatOutlivesAConfigLogsWhereTheCurrentOneSays(t *testing.T) {
 	var first, second bytes.Buffer
 	var current atomic.Pointer[slog.Logger]

@@ -78,7 +78,7 @@ func (h *Handler) serveOwnURL(w http.ResponseWriter, r *http.Request, next caddy
 	if p == nil {
 		return pass(w, r)
 	}
-	return h.offloader(p).Serve(w, r, h.asker(r), pass)
+	return h.serversOf(p).offloader.Serve(w, r, h.asker(r), pass)
 }
 
 // partsFor returns what is open to answer a request for a job's own URL. A start in
@@ -91,20 +91,16 @@ func (h *Handler) partsFor(r *http.Request) *parts {
 	return h.app.open()
 }
 
-func (h *Handler) offloader(p *parts) *offload.Server {
-	if s := h.ownURLs.Load(); s != nil {
-		return s
-	}
+func (h *Handler) newOffloader(p *parts, observer *observe.Server) *offload.Server {
 	config := offload.Config{
-		Scope: h.Name, Engine: p.engine, Store: p.store, Observer: h.observer(p), Admissions: p.admissions, Logger: h.logger,
+		Scope: h.Name, Engine: p.engine, Store: p.store, Observer: observer, Admissions: p.admissions, Logger: h.logger,
 	}
 	for i, job := range h.jobs {
 		rule := h.Jobs[i].OwnURLs.over(h.OwnURLs)
 		stale, _ := rule.stale() // was checked
 		config.Jobs = append(config.Jobs, offload.Job{Job: job, Off: rule.Offload == "off", Stale: stale, NoAdopt: rule.Adopt == "off"})
 	}
-	h.ownURLs.CompareAndSwap(nil, offload.New(config))
-	return h.ownURLs.Load()
+	return offload.New(config)
 }
 
 // asker is what we know of who sends a request, besides what is in it. Who has no

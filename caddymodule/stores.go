@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -49,15 +50,15 @@ func (s *BoltStore) Provision(caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("path: %w", err)
 	}
-	if path == "" {
-		path = filepath.Join(caddy.AppDataDir(), "intents", "intents.db")
-	}
+	path = cmp.Or(path, defaultStore())
 	if s.Path, err = filepath.Abs(path); err != nil {
 		return err
 	}
 	s.address = "bolt:" + realPath(s.Path)
 	return nil
 }
+
+func defaultStore() string { return filepath.Join(caddy.AppDataDir(), "intents", "intents.db") }
 
 // Address is the file itself, so that no two spellings of a path open it twice.
 func (s *BoltStore) Address() string { return s.address }
@@ -75,8 +76,13 @@ func realPath(path string) string {
 	return filepath.Join(realPath(dir), filepath.Base(path))
 }
 
+// Open opens the file. One that is damaged is left as it is: the operator decides.
 func (s *BoltStore) Open(log *slog.Logger) (store.Store, error) {
-	return boltstore.Open(s.Path, boltstore.Options{Logger: log})
+	st, err := boltstore.Open(s.Path, boltstore.Options{Logger: log})
+	if err != nil {
+		return nil, advised(err, s.Path)
+	}
+	return st, nil
 }
 
 // UnmarshalCaddyfile parses the store's arguments. Syntax:

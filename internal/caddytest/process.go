@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -43,6 +44,7 @@ type Process struct {
 	Admin  string        // address for its admin API, which nobody else listens on
 	File   string        // its Caddyfile, written by Configure
 	Env    []string      // what its environment has besides that of the test
+	Under  []string      // a command that Start runs it under, as the same process; nil for none
 	Log    *Log          // what it has said
 	Exited chan struct{} // closed when it has ended
 
@@ -86,6 +88,11 @@ func (p *Process) Start() {
 
 	cmd := p.Command("run", "--config", p.File, "--adapter", "caddyfile", "--pingback", callback.Addr().String())
 	cmd.Stdin = strings.NewReader(token)
+	if len(p.Under) > 0 {
+		under, err := exec.LookPath(p.Under[0])
+		require.NoError(p.t, err)
+		cmd.Path, cmd.Args = under, append(slices.Clone(p.Under), cmd.Args...)
+	}
 	p.Begin(cmd)
 	go func(exited chan struct{}) {
 		<-exited

@@ -164,7 +164,9 @@ func (c *committer) store(group []*op) (applied []*op, err error) {
 			applied = append(applied, o)
 		}
 	}
-	if err := c.s.transact(apply(applied)); err != nil {
+	err = c.s.transact(apply(applied))
+	c.s.report(err)
+	if err != nil {
 		return applied, err
 	}
 	for _, o := range applied {

@@ -7,13 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
-	"runtime/debug"
-	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // schema is the version of the layout in buckets.go and record.go. A newer one is
@@ -23,28 +19,39 @@ const schema = 1
 // keySchema is where the meta bucket has the schema, as a big-endian number.
 var keySchema = []byte("schema")
 
-var (
-	errInUse   = errors.New("the file is in use by another process, or by another store in this one")
-	errForeign = errors.New("the file is a bbolt database, but not one of intents")
-)
+var errReplaced = errors.New("another file took its place while it was opened")
 
-// open opens the file. bbolt answers some kinds of damage with a panic.
-func (s *Store) open(timeout time.Duration) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.release()
-			err = fmt.Errorf("the file is damaged: %v", p)
-		}
-	}()
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // as when the file is shorter than it says
-
+// open opens the file, and makes it if there is none.
+func (s *Store) open(timeout time.Duration) error {
 	if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
 		return err
 	}
-	fresh, err := s.inspect(timeout)
+	if _, err := os.Lstat(s.path); errors.Is(err, fs.ErrNotExist) {
+		if err := newFile(s.path, timeout); err != nil {
+			return fmt.Errorf("making a new store: %w", err)
+		}
+		s.log.Info("made a new store", "path", s.path)
+	}
+	fresh, err := inspect(s.path, timeout)
 	if err != nil {
 		return err
 	}
+	if fresh {
+		s.log.Warn("store file is empty; beginning a new store in it", "path", s.path)
+	}
+	sound := false
+	defer func() {
+		if !sound {
+			s.release() // bbolt may have been interrupted by a panic
+		}
+	}()
+	err = guard(func() error { return s.openFile(timeout) })
+	sound = err == nil
+	return err
+}
+
+// openFile opens a file that was found to be good.
+func (s *Store) openFile(timeout time.Duration) (err error) {
 	s.db, err = bbolt.Open(s.path, 0o600, &bbolt.Options{
 		Timeout:        timeout,
 		FreelistType:   bbolt.FreelistMapType,
@@ -57,85 +64,68 @@ func (s *Store) open(timeout time.Duration) (err error) {
 	if err != nil {
 		return openError(err)
 	}
-	if err := s.prepare(fresh); err != nil {
+	if err := errors.Join(s.inPlace(), s.confirm(), s.prepare()); err != nil {
 		return errors.Join(err, s.db.Close())
 	}
 	return nil
 }
 
-// inspect looks at a file before anything can be written to it, and reports
-// whether there is nothing in it yet.
-func (s *Store) inspect(timeout time.Duration) (fresh bool, err error) {
-	info, err := os.Stat(s.path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return true, nil
-	case err != nil:
-		return false, err
-	case !info.Mode().IsRegular():
-		return false, errors.New("it is not a regular file")
-	case info.Size() == 0:
-		s.log.Warn("store file is empty; beginning a new store in it", "path", s.path)
-		return true, nil
-	}
-	db, err := bbolt.Open(s.path, 0o600, &bbolt.Options{Timeout: timeout, ReadOnly: true})
+// inPlace finds out whether the file that was locked still is the one at the path:
+// who had it before may have put another one there.
+func (s *Store) inPlace() error {
+	locked, err := s.file.Stat()
 	if err != nil {
-		return false, openError(err)
+		return err
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	return false, db.View(func(tx *bbolt.Tx) error { return checkFile(tx, s.path) })
+	there, err := os.Stat(s.path)
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(locked, there) {
+		return errReplaced
+	}
+	return nil
 }
 
-// checkFile finds out whether the file is one that can be opened for writing.
-func checkFile(tx *bbolt.Tx, path string) error {
-	meta := tx.Bucket(bucketMeta)
-	if meta == nil {
-		if key, _ := tx.Cursor().First(); key != nil {
-			return errForeign
-		}
-		return checkPages(tx, path) // a crash came before the first commit
+// confirm writes the page that made the last transaction count once more and syncs
+// it. What was read of the file came from the memory of the system. If a sync failed
+// before, in this process or another, that page may be on no disk: Linux tells of a
+// failed write once and takes the page for written ever after. To build on it would be
+// to overwrite the pages of the transaction that the disk still has.
+func (s *Store) confirm() error {
+	tx, err := s.db.Begin(false)
+	if err != nil {
+		return err
 	}
-	switch version := number(meta, keySchema); {
-	case version == 0:
-		return errForeign
-	case version > schema:
-		return fmt.Errorf("the file has schema %d, which a newer version wrote; this one reads up to %d", version, schema)
+	id, size := uint64(tx.ID()), s.db.Info().PageSize
+	if err := tx.Rollback(); err != nil {
+		return err
 	}
-	return checkPages(tx, path)
+	page, at, err := metaPage(s.file, id, size)
+	if err != nil {
+		return err
+	}
+	if _, err := s.file.WriteAt(page, at); err != nil {
+		return fmt.Errorf("confirming the last transaction: %w", err)
+	}
+	if err := s.file.Sync(); err != nil {
+		return fmt.Errorf("confirming the last transaction: syncing: %w", err)
+	}
+	return nil
 }
 
-// prepare makes the buckets of a new store, and its name last longer than a power
-// cut. A store that was made before one of the indexes gets it, empty.
-func (s *Store) prepare(fresh bool) error {
+// prepare makes the buckets of a store that is empty, or was made before one of the
+// indexes.
+func (s *Store) prepare() error {
 	ready := false
 	_ = s.db.View(func(tx *bbolt.Tx) error {
-		ready = tx.Bucket(bucketMeta) != nil &&
-			!slices.ContainsFunc(dataBuckets, func(name []byte) bool { return tx.Bucket(name) == nil })
+		ready = laidOut(tx)
 		return nil
 	})
 	if ready {
 		return nil
 	}
-	err := s.transact(func(tx *bbolt.Tx) error {
-		for _, name := range dataBuckets {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
-		}
-		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
-		if err != nil {
-			return err
-		}
-		return putNumber(meta, keySchema, schema)
-	})
-	if err != nil {
-		return err
-	}
-	if fresh {
-		s.log.Info("made a new store", "path", s.path)
-		return syncDir(filepath.Dir(s.path))
-	}
-	return nil
+	return s.transact(layOut)
 }
 
 // close ends the file with its list of free pages, which the next Open would
@@ -165,29 +155,6 @@ func (s *Store) release() {
 		unlock(s.file)
 		_ = s.file.Close() // nothing can be done about it
 	}
-}
-
-func openError(err error) error {
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return errInUse
-	}
-	if errors.Is(err, bolterrors.ErrInvalid) || errors.Is(err, bolterrors.ErrChecksum) || errors.Is(err, bolterrors.ErrVersionMismatch) {
-		return fmt.Errorf("the file is damaged or no store: %w", err)
-	}
-	return err
-}
-
-// syncDir makes the entry of a new file durable. Windows has no such call and
-// needs none.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 func number(b *bbolt.Bucket, key []byte) uint64 {

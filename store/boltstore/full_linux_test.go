@@ -73,6 +73,25 @@ func TestStoreClosesOnAFullDisk(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// What the first try leaves must not be taken for a damaged store by the next.
+func TestANewStoreIsMadeAsSoonAsThereIsRoom(t *testing.T) {
+	if !inProcessOfItsOwn(t) {
+		return
+	}
+	for _, limit := range []uint64{1, 4096, 8192, 1 << 14} {
+		dir := t.TempDir()
+		allow := limitFiles(t, limit)
+		for range 2 {
+			_, err := Open(pathIn(dir), Options{})
+			require.Error(t, err)
+			require.NotErrorIs(t, err, ErrDamaged)
+		}
+		allow()
+		add(t, openIn(t, dir))
+		requireAlone(t, dir)
+	}
+}
+
 // A device that takes writes and cannot sync them is put in the place of the file.
 func TestFailedSyncOfDataStoresNothingAndHeals(t *testing.T) {
 	s := openIn(t, t.TempDir())

@@ -53,6 +53,14 @@ func reported(held store.Held, percent float64) store.Change {
 	return store.Change{Intent: in, Epoch: held.Epoch, After: held.Intent.Seq, Events: events}
 }
 
+// end stores the end of an intent, which may be removed a day later.
+func end(t testing.TB, s *Store, held store.Held) {
+	t.Helper()
+	in, events := held.Intent.End(intent.TimedOut, intent.Details{}, noon.Add(time.Hour))
+	in.Expires = noon.AddDate(0, 0, 1)
+	require.NoError(t, s.Append(t.Context(), store.Change{Intent: in, Epoch: held.Epoch, After: held.Intent.Seq, Events: events}))
+}
+
 // group has calls made at a time when the committer is busy, in their order, so
 // that they become one group. It returns what they answered and how many
 // transactions that took.

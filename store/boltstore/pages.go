@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 
@@ -56,13 +57,13 @@ func checkPages(tx *bbolt.Tx, path string) error {
 		return err
 	}
 	if info.Size() < tx.Size() {
-		return fmt.Errorf("the file is damaged: it has %d bytes of %d", info.Size(), tx.Size())
+		return fmt.Errorf("%w: it has %d bytes of %d", ErrDamaged, info.Size(), tx.Size())
 	}
 	w := &pageWalk{file: file, size: tx.DB().Info().PageSize}
 	w.limit = uint64(tx.Size()) / uint64(w.size)
 	w.seen = make([]bool, w.limit)
 	if err := w.database(tx); err != nil {
-		return fmt.Errorf("the file is damaged: %w", err)
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return nil
 }
@@ -175,12 +176,9 @@ func (t tree) elements(page []byte) ([]element, error) {
 // has one. It comes after the trees.
 func (w *pageWalk) freelist(tx uint64) error {
 	order := binary.NativeEndian
-	meta, err := w.read(tx%2, 1, 0) // the two meta pages take turns
+	meta, _, err := metaPage(w.file, tx, w.size)
 	if err != nil {
 		return err
-	}
-	if order.Uint64(meta[metaTx:]) != tx {
-		return errors.New("the first pages disagree")
 	}
 	id := order.Uint64(meta[metaFreelist:])
 	if id == noFreelist {
@@ -205,6 +203,23 @@ func (w *pageWalk) freelist(tx uint64) error {
 		w.seen[free] = true
 	}
 	return nil
+}
+
+// metaPage returns the page that makes a transaction count, and where it is: one of
+// the first two, which take turns, but not always the same one: a copy made by bbolt
+// begins with the first.
+func metaPage(file io.ReaderAt, tx uint64, size int) (page []byte, at int64, err error) {
+	page = make([]byte, size)
+	for n := range int64(2) {
+		at = n * int64(size)
+		if _, err := file.ReadAt(page, at); err != nil {
+			return nil, 0, err
+		}
+		if binary.NativeEndian.Uint64(page[metaTx:]) == tx {
+			return page, at, nil
+		}
+	}
+	return nil, 0, errors.New("the first pages disagree")
 }
 
 // page reads a page with what overflows of it into the next ones.

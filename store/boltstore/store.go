@@ -12,8 +12,9 @@
 //     further change tries again.
 //   - It cannot be written or synced: [store.ErrUnavailable], the same otherwise.
 //   - It turns out to be damaged, or the sync that makes a group count fails: the
-//     store breaks down. It logs that and answers ErrUnavailable to everything
-//     until it is opened anew.
+//     store breaks down. It logs that, closes Down and answers ErrUnavailable to
+//     everything; close it and open it anew, which confirms what is in the file or
+//     finds the damage.
 //   - It is damaged, too new, no store of ours, or open elsewhere when it is to be
 //     opened: Open says so. It never begins a new file in place of one that is there.
 package boltstore
@@ -55,6 +56,8 @@ type Store struct {
 	commit    func(*bbolt.Tx) error // (*bbolt.Tx).Commit
 
 	breakdown atomic.Pointer[error]
+	down      chan struct{} // closed by breakDown
+	refusing  atomic.Bool   // the last group could not be written; of the committer
 	closed    atomic.Bool
 	stuck     atomic.Bool // a transaction could not be ended; to close the db would block
 	closing   sync.Once
@@ -73,9 +76,10 @@ func Open(path string, o Options) (*Store, error) {
 		log:    cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
 		run:    rand.Uint64(),
 		claims: newClaims(),
+		down:   make(chan struct{}),
 		commit: (*bbolt.Tx).Commit,
 	}
-	if err := s.open(cmp.Or(o.Timeout, time.Second)); err != nil {
+	if err := s.open(cmp.Or(o.Timeout, lockTimeout)); err != nil {
 		return nil, fmt.Errorf("opening the store %s: %w", path, err)
 	}
 	s.committer = newCommitter(s)
@@ -133,10 +137,14 @@ func (s *Store) broken() error {
 func (s *Store) breakDown(cause error) error {
 	err := fmt.Errorf("%w: %s broke down: %w", store.ErrUnavailable, s.path, cause)
 	if s.breakdown.CompareAndSwap(nil, &err) {
-		s.log.Error("store broke down; it has to be opened anew", "path", s.path, "err", cause)
+		s.log.Error("store broke down; it has to be opened anew", "path", s.path, "err", cause, "do", "look at its disk")
+		close(s.down)
 	}
 	return s.broken()
 }
+
+// Down is closed when the store has broken down.
+func (s *Store) Down() <-chan struct{} { return s.down }
 
 // Watch is the method of [store.Signaler]. Whoever holds the intent is in this
 // process and listening, so there is nothing to keep.

@@ -33,14 +33,14 @@ func (s *Store) transact(f func(*bbolt.Tx) error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // a page that cannot be read is a fault
 
 	if tx, err = s.db.Begin(true); err != nil {
-		return refused(err)
+		return s.refused(err)
 	}
 	if err := f(tx); err != nil {
 		_ = tx.Rollback() // cannot fail on an open transaction
 		if errors.Is(err, errUnchanged) {
 			return nil
 		}
-		return refused(err)
+		return s.refused(err)
 	}
 	id := tx.ID()
 	if err := s.commit(tx); err != nil {
@@ -76,22 +76,35 @@ func (s *Store) failed(id int, err error) error {
 		return nil
 	})
 	if viewErr == nil && latest < id {
-		return refused(err)
+		return s.refused(err)
 	}
 	_ = s.breakDown(fmt.Errorf("syncing: %w", err))
 	return fmt.Errorf("syncing %s, whose last changes may be lost: %w", s.path, err)
 }
 
 // refused turns an error of bbolt after which nothing was written into one of the
-// contract.
-func refused(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case noRoom(err):
-		return fmt.Errorf("%w: %w", store.ErrFull, err)
+// contract. Those of a sync do not name the file.
+func (s *Store) refused(err error) error {
+	kind := store.ErrUnavailable
+	if noRoom(err) {
+		kind = store.ErrFull
 	}
-	return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+	return fmt.Errorf("%w: writing %s: %w", kind, s.path, err)
+}
+
+// report logs when the file begins to take no changes, and when it takes them again.
+func (s *Store) report(err error) {
+	switch {
+	case err == nil && s.refusing.Load():
+		s.refusing.Store(false)
+		s.log.Info("store takes changes again", "path", s.path)
+	case err != nil && s.broken() == nil && s.refusing.CompareAndSwap(false, true):
+		do := "look at its disk"
+		if errors.Is(err, store.ErrFull) {
+			do = "make room on its disk"
+		}
+		s.log.Error("store takes no changes until its file can be written; what is stored can be read", "path", s.path, "err", err, "do", do)
+	}
 }
 
 func noRoom(err error) bool {
