@@ -3,8 +3,10 @@
 package caddytest
 
 import (
-	"crypto/rand"
+	cryptorand "crypto/rand"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -63,13 +65,20 @@ func NewProcess(t *testing.T) *Process {
 	return p
 }
 
-// FreeAddr is an address that nobody listens on just now.
+// FreeAddr is an address that nobody listens on just now. It is none of those that
+// systems hand out by themselves, which could be anybody's until a Caddy that was
+// killed begins again.
 func FreeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			require.NoError(t, l.Close())
+			return addr
+		}
+	}
+	require.Fail(t, "no port is free")
+	return ""
 }
 
 // Configure writes the Caddyfile.
@@ -84,7 +93,7 @@ func (p *Process) Start() {
 	callback, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(p.t, err)
 	defer callback.Close()
-	token := rand.Text()
+	token := cryptorand.Text()
 
 	cmd := p.Command("run", "--config", p.File, "--adapter", "caddyfile", "--pingback", callback.Addr().String())
 	cmd.Stdin = strings.NewReader(token)
