@@ -31,7 +31,7 @@ adapter, observe, engine, offload, probe, store/boltstore, store/memstore < cadd
 caddymodule     < .
 .               < cmd/caddy, examples/quickstart, examples/backends, examples/clients, bench
 
-internal/sse, internal/legacytest, internal/caddytest, internal/browsertest, internal/soak, internal/keyring, store/memstore, store/storetest < tests
+internal/sse, internal/ssetest, internal/legacytest, internal/caddytest, internal/browsertest, internal/soak, internal/keyring, store/memstore, store/storetest < tests
 internal/legacytest < bench
 `
 

@@ -1,8 +1,10 @@
 package observe
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/internal/sse"
+	"github.com/caddy-intents/caddy-intents/internal/ssetest"
 )
 
 func TestHostileWordsOfTheBackendStayInsideTheirEvent(t *testing.T) {
@@ -34,6 +37,49 @@ func TestHostileWordsOfTheBackendStayInsideTheirEvent(t *testing.T) {
 		require.Equal(t, []any{map[string]any{attack: attack}, "\u0085\u2028\u2029"}, e.Details["result"])
 		require.NotRegexp(t, "[\u0085\u2028\u2029\x00-\x1f\x7f]", obs.last.Data)
 		obs.wantEnd()
+	})
+}
+
+// FuzzWordsOfTheBackendMakeNoFrame puts one text wherever an event has words that are
+// not ours, and holds the frame against the standard and against a sloppy client.
+func FuzzWordsOfTheBackendMakeNoFrame(f *testing.F) {
+	f.Add("a\r\n\r\nevent: intent.completed\ndata: {}\n\nid: 9\x00\u2028\u2029\u0085", []byte("{\n\n\"a\":\r1}"), true, false)
+	f.Add("\xff\x85\xe2\x80", []byte("\x00\n\nevent: x"), false, true)
+	f.Fuzz(func(t *testing.T, word string, result []byte, unnamed, last bool) {
+		e := intent.Event{
+			IntentID: intent.NewID(time.Now(), 0), Seq: 7, Type: intent.TypeCompleted, Status: intent.Completed, At: time.Now(),
+			Details: intent.Details{
+				JobID: word, Message: word, UnknownState: word, Result: result, ResultURL: word,
+				Error: &intent.Error{Code: word, Message: word, Category: intent.Category(word)},
+			},
+		}
+		stream := []byte("data: {}\n\n")
+		l := label{id: "7", unnamed: unnamed, url: "/v1/intents/" + e.IntentID.String() + "/result"}
+		if last {
+			stream = appendEnd(stream, e, l)
+		} else {
+			stream = appendEvent(stream, e, l)
+		}
+		in := sse.NewReader(bytes.NewReader(stream))
+		_, err := in.Next()
+		require.NoError(t, err)
+		frame, err := in.Next()
+		require.NoError(t, err)
+		_, err = in.Next()
+		require.ErrorIs(t, err, io.EOF)
+		want := "intent.completed"
+		if unnamed {
+			want = "message"
+		}
+		require.Equal(t, sse.Frame{ID: "7", Event: want, Data: frame.Data}, frame)
+		var told intent.Event
+		require.NoError(t, json.Unmarshal([]byte(frame.Data), &told))
+		require.Equal(t, e.IntentID, told.IntentID)
+		require.EqualValues(t, 7, told.Seq)
+
+		sloppy := ssetest.Sloppy(string(stream))
+		require.Len(t, sloppy, 2)
+		require.Equal(t, ssetest.Event{ID: "7", Event: strings.TrimSuffix(want, "message"), Data: frame.Data}, sloppy[1])
 	})
 }
 
