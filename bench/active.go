@@ -195,7 +195,7 @@ func open(path string, run time.Duration, g *engine.Generation) (got inHand, err
 	defer e.Stop()
 	<-s.done
 	for { // the last batch is being taken in
-		if _, _, _, ok := e.Polling(s.last); ok {
+		if _, ok := e.Polling(s.last); ok {
 			break
 		}
 		time.Sleep(time.Millisecond)

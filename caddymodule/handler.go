@@ -376,9 +376,9 @@ func (h *Handler) newObserver(p *parts) *observe.Server {
 // pacing tells observers what the engine knows.
 type pacing struct{ engine *engine.Engine }
 
-func (p pacing) Pace(id intent.ID) (lastPolled, nextPoll time.Time, failures int) {
-	lastPolled, nextPoll, failures, _ = p.engine.Polling(id)
-	return lastPolled, nextPoll, failures
+func (p pacing) Pace(id intent.ID) observe.Pace {
+	polled, _ := p.engine.Polling(id)
+	return observe.Pace(polled)
 }
 
 // canceler lets observers cancel through the engine. Where an id is all it takes to

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -189,11 +190,11 @@ func (e *Engine) lesson(n JobName) *lesson {
 
 // pollTogether asks about all of them in one request and plans what follows. Its
 // goroutine is joined by Stop.
-func (e *Engine) pollTogether(l *lane, all []*held, started moment) {
+func (e *Engine) pollTogether(t turn, all []*held, started moment) {
 	steps, b := e.pollTogetherOnce(e.ctx, all, started)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.leave(l)
+	e.leave(t, verdict{b.health, started, b.retryAfter, b.pace(), all})
 	e.learn(b)
 	for i, h := range all {
 		e.finish(h, steps[i])
@@ -206,6 +207,17 @@ type batch struct {
 	parties []party
 	told    bool // some job was in the answer
 	reading adapter.BatchReading
+
+	health     health        // of the backend, as the one request showed it
+	retryAfter time.Duration // the backend's wish; 0 for none
+}
+
+// pace is that of the job; nothing, if it went away meanwhile.
+func (b *batch) pace() Pace {
+	if b.job == nil {
+		return Pace{}
+	}
+	return b.job.Pace
 }
 
 // A party is one of those that a batch asks about.
@@ -226,9 +238,13 @@ func (e *Engine) pollTogetherOnce(ctx context.Context, all []*held, started mome
 	if len(b.parties) == 0 || ctx.Err() != nil {
 		return steps, b
 	}
-	err := e.askTogether(ctx, b)
+	code, err := e.askTogether(ctx, b)
 	if ctx.Err() != nil {
 		return steps, b // the process ends; nothing that was read half may count
+	}
+	b.health = said{code, adapter.PollReading{Outcome: b.reading.Outcome}, err}.health()
+	if first := b.reading.Readings; len(first) > 0 && first[0] != nil {
+		b.retryAfter = first[0].RetryAfter
 	}
 	var next atomic.Int64
 	var stored sync.WaitGroup
@@ -292,16 +308,16 @@ func (e *Engine) assemble(ctx context.Context, b *batch, all []*held, steps []st
 	}
 }
 
-// askTogether sends the request and reads the answer. Parties that the request had
-// no room for leave the batch.
-func (e *Engine) askTogether(ctx context.Context, b *batch) error {
+// askTogether sends the request, reads the answer and returns its code. Parties that
+// the request had no room for leave the batch.
+func (e *Engine) askTogether(ctx context.Context, b *batch) (int, error) {
 	ins := make([]*intent.Intent, len(b.parties))
 	for i, p := range b.parties {
 		ins[i] = p.in
 	}
 	q, n, err := b.job.Adapter.BatchRequest(ins)
 	if err != nil {
-		return err
+		return 0, fmt.Errorf("%w: %w", errUnasked, err)
 	}
 	for _, p := range b.parties[n:] {
 		p.step.aside = true
@@ -309,13 +325,13 @@ func (e *Engine) askTogether(ctx context.Context, b *batch) error {
 	b.parties, ins = b.parties[:n], ins[:n]
 	answer, err := e.ask(ctx, b.job, ins[0], q)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	b.reading = b.job.Adapter.ReadBatch(ins, answer)
 	for _, r := range b.reading.Readings {
 		b.told = b.told || r != nil && r.Outcome == adapter.Readable
 	}
-	return nil
+	return answer.Code, nil
 }
 
 // learn notes whether the backend does what the config says of batches. The caller

@@ -126,6 +126,9 @@ func (e *Engine) askCancel(ctx context.Context, job *Job, in *intent.Intent, wit
 		}
 		var answer adapter.Answer
 		if answer, err = e.ask(ctx, job, in, q); err == nil {
+			if !isSick(answer.Code) {
+				e.reached(job.JobName)
+			}
 			return job.Adapter.ReadCancel(in, answer).String()
 		}
 	}

@@ -35,7 +35,7 @@ func (e *Engine) deliverOnce(ctx context.Context, h *held, s step, in *intent.In
 	defer done()
 	ctx = context.WithoutCancel(ctx)
 	if in.Outgoing.Sent {
-		d := e.clarify(try, s.job, in, kept)
+		d := e.clarify(try, &s, in, kept)
 		if d.Outcome != adapter.Undelivered {
 			return e.conclusion(ctx, h, s, in, d)
 		}
@@ -46,14 +46,17 @@ func (e *Engine) deliverOnce(ctx context.Context, h *held, s step, in *intent.In
 	if s = e.append(ctx, h, s, in.Seq, begun, nil); s.over || s.again > 0 {
 		return s
 	}
-	return e.conclusion(ctx, h, s, &begun, e.try(try, s.job, &begun, kept))
+	d := e.try(try, &s, &begun, kept)
+	return e.conclusion(ctx, h, s, &begun, d)
 }
 
 // try sends the request once.
-func (e *Engine) try(ctx context.Context, job *Job, in *intent.Intent, kept head) adapter.DeliveryReading {
+func (e *Engine) try(ctx context.Context, s *step, in *intent.Intent, kept head) adapter.DeliveryReading {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
+	job := s.job
 	answer, err := e.askUntil(ctx, job, in, kept.request(in))
+	s.health = healthBy(answer.Code, err)
 	switch {
 	case errors.Is(err, ErrNotSent), errors.Is(err, errNoPath):
 		return adapter.DeliveryReading{Outcome: adapter.Postponed, Reason: "the backend could not be reached"}
@@ -77,7 +80,8 @@ func (h head) submitted(job *Job, in *intent.Intent) adapter.Submitted {
 
 // clarify finds out what became of the last try. Undelivered says that it can be made
 // again.
-func (e *Engine) clarify(ctx context.Context, job *Job, in *intent.Intent, kept head) adapter.DeliveryReading {
+func (e *Engine) clarify(ctx context.Context, s *step, in *intent.Intent, kept head) adapter.DeliveryReading {
+	job := s.job
 	switch uncertain := job.onUncertain(); {
 	case uncertain == UncertainResubmits:
 		return adapter.DeliveryReading{Outcome: adapter.Undelivered}
@@ -87,6 +91,7 @@ func (e *Engine) clarify(ctx context.Context, job *Job, in *intent.Intent, kept 
 			return adapter.DeliveryReading{Outcome: adapter.Uncertain, Reason: err.Error()}
 		}
 		answer, err := e.ask(ctx, job, in, q)
+		s.health = healthBy(answer.Code, err)
 		if err != nil {
 			return adapter.DeliveryReading{Outcome: adapter.Uncertain, Reason: "the backend could not be asked for the job"}
 		}
@@ -145,7 +150,7 @@ func (e *Engine) delivered(ctx context.Context, h *held, s step, in *intent.Inte
 
 // tryLater leaves the intent as it is until the next try.
 func (e *Engine) tryLater(ctx context.Context, h *held, s step, in *intent.Intent, d adapter.DeliveryReading) step {
-	s.outcome = unavailable
+	s.outcome, s.retryAfter = unavailable, d.RetryAfter
 	s.next = max(s.job.Pace.jittered(s.job.Pace.after(in.Attempts)), d.RetryAfter)
 	next := *in
 	why := intent.Error{Code: intent.CodeUndelivered, Message: d.Reason, Category: intent.ByBackend, Retryable: true}

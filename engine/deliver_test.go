@@ -43,9 +43,11 @@ func looksUp(_ *engine.Job, s *adapter.Spec) {
 type road struct {
 	engine.Transport
 	closed atomic.Bool
+	tries  atomic.Int64
 }
 
 func (r *road) Send(w http.ResponseWriter, q *http.Request) error {
+	r.tries.Add(1)
 	if r.closed.Load() {
 		return engine.ErrNotSent
 	}

@@ -17,6 +17,10 @@
 // about the same time share one (batch.go), and a backend that can wait answers when
 // there is something new (wait.go).
 //
+// What is due waits for a turn on the lane of its backend (lane.go), which keeps to the
+// limits; a breaker for each job (breaker.go) holds polls back while the backend is
+// down, and a budget (budget.go) keeps those that fail from crowding out the others.
+//
 // Settings come and go with the config: a [Generation] is applied by [Engine.Use]
 // and taken back by the function that Use returns; the last one applied counts,
 // also for intents that exist. What a generation does not know any more is parked

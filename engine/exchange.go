@@ -152,6 +152,9 @@ func (x *exchange) finish(err error) error {
 	if x.code == 0 {
 		x.WriteHeader(http.StatusOK) // a handler that writes nothing answers 200
 	}
+	if err == nil && !isSick(x.code) {
+		x.engine.reached(x.submission.Job.JobName)
+	}
 	if !x.passing && !x.done {
 		x.decide(err != nil)
 	}

@@ -95,6 +95,7 @@ func (e *Engine) settingsChanged() {
 	}
 	e.told.forget()
 	clear(e.lessons)
+	e.reroute(current)
 	e.wakeLocked()
 }
 

@@ -24,9 +24,11 @@ type held struct {
 	waiting     bool // a poll is due and waits for its turn in its lane
 	cancels     bool // the job is canceled at the backend at the deadline, whatever the config says
 	undelivered bool // the backend is still to get the submit; deadline is then when that is given up
+	ahead       bool // among those that wait and somebody watches
 	canceled    bool // a client has canceled the job while a step was under way, and that is not stored yet
 
 	polled   moment        // start of the last poll; never if there was none
+	failing  moment        // start of the first of the failures
 	floor    moment        // Retry-After: no poll before
 	interval time.Duration // what due was made from, as long as nobody watches
 	watched  moment        // somebody watches until then
@@ -137,25 +139,45 @@ func (e *Engine) setDelivered(h *held) {
 	}
 }
 
-// Polling tells what is known of the polls of an intent that this engine holds:
-// when the last one began, when the next is planned (zero times if there is
-// none), and how many in a row have brought no reading.
-func (e *Engine) Polling(id intent.ID) (last, next time.Time, failures int, ok bool) {
+// A Polled is what is known of the polls of an intent. Zero times are those that
+// there are not.
+type Polled struct {
+	Last      time.Time // when the last one began
+	Next      time.Time // when the next is planned, or can be at the soonest
+	Failures  int       // how many in a row have brought no reading
+	Failing   time.Time // when the first of those began
+	DownSince time.Time // since when polls of the job are held back, because its backend is down
+}
+
+// Polling tells what is known of the polls of an intent that this engine holds.
+func (e *Engine) Polling(id intent.ID) (Polled, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	h, ok := e.holds[id]
 	if !ok {
-		return time.Time{}, time.Time{}, 0, false
+		return Polled{}, false
 	}
+	p := Polled{Failures: int(h.failures)}
 	if h.polled != never {
-		last = e.wall(h.polled)
+		p.Last = e.wall(h.polled)
 	}
-	switch _, parked := e.parked[h]; {
-	case parked, h.busy:
+	if h.failures > 0 {
+		p.Failing = e.wall(h.failing)
+	}
+	job := e.settings.Load().Jobs[*h.name]
+	if job == nil {
+		return p, true
+	}
+	_, c := e.circuitOf(job)
+	if c.state == open {
+		p.DownSince = e.wall(c.down)
+	}
+	switch {
+	case h.busy:
 	case h.waiting:
-		next = e.wall(e.now())
+		p.Next = e.wall(c.soonest(e.now()))
 	default:
-		next = e.wall(e.queue.slots[h.places[inSchedule]].at)
+		p.Next = e.wall(max(e.queue.slots[h.places[inSchedule]].at, c.soonest(0)))
 	}
-	return last, next, int(h.failures), true
+	return p, true
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -8,19 +9,37 @@ import (
 
 // A lane is the way to one backend: how many polls are on it, how fast they may
 // follow each other, and who waits. Intents that somebody watches go first, so that
-// a backlog of a million that nobody looks at delays no observer. It outlives
-// generations: a reload does not double what a backend gets. Guarded by Engine.mu.
+// a backlog of a million that nobody looks at delays no observer; jobs take turns, so
+// that the backlog of one does not delay the others. It outlives generations: a reload
+// does not double what a backend gets, and a backend that is down stays known as such.
+// Guarded by Engine.mu.
 type lane struct {
-	limit       *rate.Limiter
-	inFlight    int
-	running     int
-	long        int   // of those, polls that wait at the backend
-	delivering  int   // and submits that are delivered
-	submits     queue // that are to be delivered
-	watched     queue
-	others      queue
-	submitsTurn bool
-	next        moment // when the rate lets the next poll pass; never if nobody waits for that
+	limit    *rate.Limiter
+	inFlight int
+	running  int
+	long     int // of those, polls that wait at the backend
+	sending  int // and submits that are delivered
+	retries  budget
+	circuits map[*JobName]*circuit
+	order    []*circuit // whose turn it is first
+	ends     queue      // those whose deadline has passed: no breaker keeps them from their end
+	ending   int        // of the running, those
+	probe    moment     // no job's breaker may probe before
+	turns    int        // given so far
+	next     moment     // when the next poll may pass that may not now; never if nobody waits for that
+}
+
+// probeGap is between the probes of all the jobs of a backend: however many they are,
+// one that is down gets no more.
+const probeGap = time.Second
+
+// A turn is a place on a lane.
+type turn struct {
+	lane    *lane
+	circuit *circuit // nil for an end
+	h       *held
+	retry   bool
+	probe   bool
 }
 
 // A queue is first in, first out. An entry that waits no more, because its turn
@@ -42,11 +61,25 @@ func (q *queue) pop() *held {
 	return nil
 }
 
+// empty forgets entries at the front that wait no more.
+func (q *queue) empty() bool {
+	for len(q.entries) > 0 && !q.entries[0].waiting {
+		q.entries[0] = nil
+		q.entries = q.entries[1:]
+	}
+	return len(q.entries) == 0
+}
+
 // laneOf returns the lane of a backend, with the limits that it has now.
 func (e *Engine) laneOf(b *Backend) *lane {
 	l, ok := e.lanes[b.Name]
 	if !ok {
-		l = &lane{limit: rate.NewLimiter(rate.Limit(b.Rate), burst(b.Rate)), next: never}
+		l = &lane{
+			limit:    rate.NewLimiter(rate.Limit(b.Rate), burst(b.Rate)),
+			retries:  budget{tokens: budgetTokens, at: e.now()},
+			circuits: make(map[*JobName]*circuit),
+			next:     never,
+		}
 		e.lanes[b.Name] = l
 	}
 	l.inFlight = b.InFlight
@@ -70,96 +103,213 @@ func (e *Engine) enter(h *held, b *Backend, now moment) {
 	if h.deadline > now {
 		e.place(h, h.deadline)
 	}
-	switch {
+	switch c := l.circuitOf(h.name); {
+	case h.deadline <= now:
+		l.ends.push(h)
 	case h.undelivered:
-		l.submits.push(h)
-	case h.watched > now || h.deadline <= now || h.manner != usual:
-		l.watched.push(h)
+		c.submits.push(h)
+	case isRetry(h):
+		c.retries.push(h)
+	case h.watched > now || h.manner != usual:
+		h.ahead = true
+		c.watched.push(h)
 	default:
-		l.others.push(h)
+		c.others.push(h)
 	}
 	e.pump(l)
 }
 
-// hurry puts h, which waits already, before those that nobody watches. The caller
-// holds e.mu.
-func (e *Engine) hurry(h *held, b *Backend) { e.laneOf(b).watched.push(h) }
+// isRetry reports whether the last poll of h failed.
+func isRetry(h *held) bool { return h.last == unavailable }
 
-// pump starts the polls that have a place and that the rate lets pass. The caller
-// holds e.mu.
+// hurry puts h, which waits already, before those that nobody watches. A retry is not
+// spared its budget. The caller holds e.mu.
+func (e *Engine) hurry(h *held, b *Backend) {
+	if !h.ahead && !isRetry(h) {
+		h.ahead = true
+		e.laneOf(b).circuitOf(h.name).watched.push(h)
+	}
+}
+
+// pump starts the polls that have a place and that the rate and the breakers let
+// pass. The caller holds e.mu.
 func (e *Engine) pump(l *lane) {
 	l.next = never
 	for l.running < l.inFlight && e.ctx.Err() == nil {
 		now := time.Now()
-		turn := l.limit.ReserveN(now, 1)
-		if wait := turn.DelayFrom(now); wait > 0 {
-			turn.CancelAt(now)
-			if l.next = e.now().add(wait); l.next < e.alarm {
-				e.wakeLocked()
-			}
+		place := l.limit.ReserveN(now, 1)
+		if wait := place.DelayFrom(now); wait > 0 {
+			place.CancelAt(now)
+			e.pumpAt(l, e.now().add(wait))
 			return
 		}
-		h := l.first()
-		if h == nil {
-			turn.CancelAt(now)
+		t, ok := l.take(e.now())
+		if !ok {
+			place.CancelAt(now)
+			e.pumpAt(l, l.soonest(e.now()))
 			return
 		}
-		e.run(l, h)
+		e.run(t)
 	}
 }
 
-// first takes out who goes next. Submits and the polls that somebody watches take
-// turns; half of the lane is left to polls, or a backend that is slow to take submits
-// would not be polled.
-func (l *lane) first() *held {
-	order := []*queue{&l.watched, &l.submits, &l.others}
-	if l.submitsTurn = !l.submitsTurn; l.submitsTurn {
-		order[0], order[1] = order[1], order[0]
+// pumpAt has the schedule pump again at a moment. The caller holds e.mu.
+func (e *Engine) pumpAt(l *lane, at moment) {
+	if l.next = at; at < e.alarm {
+		e.wakeLocked()
 	}
-	for _, q := range order {
-		if q == &l.submits && l.delivering >= max(l.inFlight/2, 1) {
+}
+
+// take gives the next one who waits its turn, if there is one who may go. Retries are
+// first, since their budget keeps them few and might else never come. Submits and the
+// polls that somebody watches take turns.
+//
+// Where the backend is down or just back, polls that have not failed find out whether
+// it works, and a submit only if nobody else can: one that is not answered may be lost.
+func (l *lane) take(now moment) (turn, bool) {
+	if l.ending < max(1, l.inFlight/2) { // the end of ten thousand must not keep the others from being asked about
+		if h := l.ends.pop(); h != nil {
+			l.running++
+			l.ending++
+			return turn{lane: l, h: h}, true
+		}
+	}
+	if t, ok := l.takeRetry(now, closed); ok {
+		return t, true
+	}
+	if l.turns++; l.turns%2 == 0 {
+		if t, ok := l.takeSubmit(now, closed, releasing); ok {
+			return t, true
+		}
+	}
+	if t, ok := l.takeFrom(now, toWatched, closed, releasing, open); ok {
+		return t, true
+	}
+	if t, ok := l.takeSubmit(now, closed, releasing); ok {
+		return t, true
+	}
+	if t, ok := l.takeFrom(now, toOthers, closed, releasing, open); ok {
+		return t, true
+	}
+	if t, ok := l.takeRetry(now, releasing); ok {
+		return t, true
+	}
+	if t, ok := l.takeFrom(now, toRetries, open); ok { // one at a time needs no budget
+		return t, true
+	}
+	return l.takeSubmit(now, open)
+}
+
+func toWatched(c *circuit) *queue { return &c.watched }
+func toOthers(c *circuit) *queue  { return &c.others }
+func toRetries(c *circuit) *queue { return &c.retries }
+func toSubmits(c *circuit) *queue { return &c.submits }
+
+// maySend reports whether one more submit may be delivered. Half of the lane is left to
+// polls, or a backend that is slow to take submits would not be polled.
+func (l *lane) maySend() bool { return l.sending < max(l.inFlight/2, 1) }
+
+// takeSubmit is takeFrom for submits, within what they may have of the lane.
+func (l *lane) takeSubmit(now moment, states ...breakerState) (turn, bool) {
+	if !l.maySend() {
+		return turn{}, false
+	}
+	return l.takeFrom(now, toSubmits, states...)
+}
+
+// takeRetry is takeFrom for retries, within their budget.
+func (l *lane) takeRetry(now moment, state breakerState) (turn, bool) {
+	if !l.retries.allows(now, l) {
+		return turn{}, false
+	}
+	t, ok := l.takeFrom(now, toRetries, state)
+	if ok {
+		l.retries.begin()
+		t.retry = true
+	}
+	return t, ok
+}
+
+// takeFrom gives the turn to the first job in one of these states that may have one and
+// has somebody in that queue, and puts it last.
+func (l *lane) takeFrom(now moment, which func(*circuit) *queue, states ...breakerState) (turn, bool) {
+	for i, c := range l.order {
+		if !slices.Contains(states, c.state) || c.state == open && now < l.probe || !c.admits(now) {
 			continue
 		}
-		if h := q.pop(); h != nil {
-			return h
+		h := which(c).pop()
+		if h == nil {
+			continue
 		}
+		copy(l.order[i:], l.order[i+1:])
+		l.order[len(l.order)-1] = c
+		t := turn{lane: l, circuit: c, h: h, probe: c.begin(now)}
+		if t.probe {
+			l.probe = now.add(probeGap)
+		}
+		l.running++
+		return t, true
 	}
-	return nil
+	return turn{}, false
 }
 
-// run starts the poll of h, and of those that go with it. The caller holds e.mu.
-func (e *Engine) run(l *lane, h *held) {
-	now := e.now()
+// soonest is when somebody may go who may not now, by time alone.
+func (l *lane) soonest(now moment) moment {
+	at := never
+	for _, c := range l.order {
+		switch {
+		case c.state == open && !c.probing && (c.polls() || l.maySend() && !c.submits.empty()):
+			at = min(at, max(c.probe, l.probe))
+		case c.state != open && !c.retries.empty() && c.admits(now):
+			at = min(at, l.retries.next(now, l))
+		}
+	}
+	return at
+}
+
+// run starts the poll whose turn it is, and those that go with it. The caller holds
+// e.mu.
+func (e *Engine) run(t turn) {
+	now, h := e.now(), t.h
 	job := e.settings.Load().Jobs[*h.name]
 	e.start(h)
-	l.running++
 	if h.undelivered {
 		h.manner = delivers
-		l.delivering++
-		e.running.Go(func() { e.poll(l, h, now) })
+		t.lane.sending++
+		e.running.Go(func() { e.poll(t, now) })
 		return
 	}
 	all, started := e.gather(h, job, now)
+	if t.circuit != nil {
+		t.circuit.excuse(all)
+	}
 	if len(all) > 1 {
-		e.running.Go(func() { e.pollTogether(l, all, started) })
+		e.running.Go(func() { e.pollTogether(t, all, started) })
 		return
 	}
-	if e.mayWait(l, h, job, now) {
+	if e.mayWait(t, job, now) {
 		h.manner = waits
-		l.long++
+		t.lane.long++
 	}
-	e.running.Go(func() { e.poll(l, h, started) })
+	e.running.Go(func() { e.poll(t, started) })
 }
 
 // start takes h out of all that it waits in. The caller holds e.mu.
 func (e *Engine) start(h *held) {
 	e.queue.remove(h)
 	e.unseat(h)
-	h.waiting, h.busy = false, true
+	h.waiting, h.ahead, h.busy = false, false, true
 }
 
-// leave gives the place of a finished poll to the next one. The caller holds e.mu.
-func (e *Engine) leave(l *lane) {
-	l.running--
-	e.pump(l)
+// leave notes what a poll came to and gives its place to the next one. The caller
+// holds e.mu.
+func (e *Engine) leave(t turn, v verdict) {
+	t.lane.running--
+	t.lane.retries.finish(t.retry, v.health)
+	if t.circuit == nil {
+		t.lane.ending--
+	} else {
+		e.change(t.lane, t.circuit, func(now moment) { t.circuit.finish(now, t.probe, v) })
+	}
+	e.pump(t.lane)
 }

@@ -3,7 +3,9 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/adapter"
@@ -27,24 +29,35 @@ type step struct {
 	next       time.Duration // when to go on, in place of what the pace says; 0 for that
 	over       bool          // the intent has ended, or is not ours any more
 	told       bool          // how it ended is the backend's word, and not ours
+	health     health        // of the backend, as the request showed it
 	again      time.Duration // the store did not take it: try again after this; 0 if it did
 }
 
-// poll asks the backend about h and plans what follows. Its goroutine is joined
-// by Stop.
-func (e *Engine) poll(l *lane, h *held, started moment) {
+// poll asks the backend about the one whose turn it is and plans what follows. Its
+// goroutine is joined by Stop.
+func (e *Engine) poll(t turn, started moment) {
+	h := t.h
 	s := e.pollOnce(e.ctx, h, started)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch h.manner {
 	case waits:
-		l.long--
+		t.lane.long--
 		delete(e.interrupts, h)
 	case delivers:
-		l.delivering--
+		t.lane.sending--
 	}
-	e.leave(l)
+	e.leave(t, s.verdict(h))
 	e.finish(h, s)
+}
+
+// verdict is what a step says of the backend, which was asked about these.
+func (s *step) verdict(about ...*held) verdict {
+	v := verdict{health: s.health, started: s.started, retryAfter: s.retryAfter, about: about}
+	if s.job != nil {
+		v.pace = s.job.Pace
+	}
+	return v
 }
 
 // finish ends a step of h and plans what follows. The caller holds e.mu.
@@ -86,9 +99,13 @@ func (e *Engine) settle(h *held, s step) {
 		return
 	}
 	h.last = s.outcome
-	if s.outcome == answered {
+	switch {
+	case s.outcome == answered:
 		h.failures = 0
-	} else {
+	case h.failures == 0:
+		h.failing = s.started
+		fallthrough
+	default:
 		h.failures++
 	}
 	if s.job == nil { // it went away meanwhile: park
@@ -170,11 +187,37 @@ type said struct {
 	err     error // there was no answer
 }
 
+// errUnasked in an error says that it is not the backend's: nothing was sent.
+var errUnasked = errors.New("nothing was asked")
+
+// health is what an answer, or that there was none, says of the backend. A rule that
+// reads a 500 as the state of a job makes it an answer as any other.
+func (q said) health() health {
+	if q.err == nil && q.reading.Outcome != adapter.Unavailable {
+		return alive
+	}
+	return healthBy(q.code, q.err)
+}
+
+func healthBy(code int, err error) health {
+	switch {
+	case errors.Is(err, errUnasked):
+		return unclear
+	case err != nil, isSick(code):
+		return sick
+	}
+	return alive
+}
+
+func isSick(code int) bool { return code >= 500 || code == http.StatusTooManyRequests }
+
 // accept stores what the backend said about the intent of h.
 func (e *Engine) accept(ctx context.Context, h *held, s step, in *intent.Intent, q said) step {
 	last := s.started >= h.deadline
+	s.health = q.health()
 	next, events, s := e.read(ctx, h, s, in, q)
 	if ctx.Err() != nil {
+		s.health = unclear
 		return s // the process ends; nothing that was read half may count
 	}
 	if last && !next.Status.Terminal() {
@@ -273,10 +316,13 @@ func (e *Engine) askStatus(ctx context.Context, job *Job, in *intent.Intent) (ad
 
 func (e *Engine) statusRequest(job *Job, in *intent.Intent) (adapter.Request, error) {
 	q, err := job.Adapter.PollRequest(in)
-	if err == nil && e.wantsBody(in.ID) {
+	if err != nil {
+		return q, fmt.Errorf("%w: %w", errUnasked, err)
+	}
+	if e.wantsBody(in.ID) {
 		q.Header.Del("If-None-Match")
 	}
-	return q, err
+	return q, nil
 }
 
 // fetchResult asks for the result of a job that is done. What cannot be fetched

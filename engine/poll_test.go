@@ -103,10 +103,11 @@ func TestAnOutageFailsNothing(t *testing.T) {
 		in := et.get(id)
 		require.Equal(t, intent.InProgress, in.Status)
 		require.Equal(t, "backend", in.Waiting)
-		_, next, failures, ok := et.engine.Polling(id)
+		polled, ok := et.engine.Polling(id)
 		require.True(t, ok)
-		require.Greater(t, failures, 100)
-		require.True(t, next.After(time.Now()))
+		require.Greater(t, polled.Failures, 100)
+		require.True(t, polled.Next.After(time.Now()))
+		require.Equal(t, bubbleStart.Add(500*time.Millisecond), polled.Failing.Round(0).UTC())
 		et.backend.Recovers()
 		et.backend.Finishes(job)
 		et.advance(time.Minute)
@@ -191,6 +192,24 @@ func TestAnUnknownWordIsToldOnceWithTheLineToAdd(t *testing.T) {
 		lines := et.log.with("does not map")
 		require.Len(t, lines, 1)
 		require.Contains(t, lines[0], "archived")
+	})
+}
+
+func TestWhenTheBackendLastSaidSomethingNewIsKept(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		id, job := et.submit()
+		et.backend.Says(job, "running", 10)
+		et.advance(time.Minute)
+		first := et.get(id).Moved
+		require.WithinRange(t, first, bubbleStart, bubbleStart.Add(time.Second))
+		et.backend.Meets(legacytest.Polls, legacytest.Reset, 5)
+		et.advance(10 * time.Minute)
+		et.restart()
+		et.advance(10 * time.Minute)
+		require.Equal(t, first, et.get(id).Moved, "an answer that says the same is nothing new, and neither is none")
+		et.backend.Says(job, "running", 20)
+		et.advance(time.Minute)
+		require.Greater(t, et.get(id).Moved.Sub(first), 20*time.Minute)
 	})
 }
 

@@ -165,6 +165,8 @@ func (e *Engine) standing(id intent.ID) Standing {
 		s.State = Late
 	case h.busy:
 		s.State = Current
+	case h.waiting && e.isDown(job):
+		s.State = Late
 	case h.waiting || e.queue.slots[h.places[inSchedule]].at <= now:
 		s.State = Due
 		if job.Adapter.Waits() { // it answers when there is something new, and nobody can wait for that
@@ -303,6 +305,9 @@ var ErrUnreadable = errors.New("the answer tells no status")
 func (e *Engine) Hear(ctx context.Context, in *intent.Intent, a adapter.Answer, asked time.Time) (contradicts bool, err error) {
 	contradicts, err = e.Understand(in, a)
 	job := e.settings.Load().Jobs[JobName{in.Scope, in.Job}]
+	if err == nil && job != nil {
+		e.heard(job)
+	}
 	if err != nil || job == nil || in.Status.Terminal() {
 		return contradicts, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -84,7 +85,7 @@ func newRequest(ctx context.Context, in *intent.Intent, q adapter.Request) (*htt
 	return r.WithContext(ctx), nil
 }
 
-var errNoPath = errors.New("building a request: the target is not a path")
+var errNoPath = fmt.Errorf("%w: the target is not a path", errUnasked)
 
 // errAnswerTooLong ends the transfer of an answer that nobody will read.
 var errAnswerTooLong = errors.New("answer is too long")

@@ -14,11 +14,15 @@ import (
 // ignores the query would be asked without a pause.
 const longEnough = time.Second
 
-// mayWait reports whether this poll of h may wait at the backend. Half of the lane
+// mayWait reports whether this poll may wait at the backend. Half of the lane
 // is left to those that do not wait, and half of the rest to those that somebody
 // watches. What failed is asked plainly until it is answered, and so is what somebody
 // waits for already. The caller holds e.mu.
-func (e *Engine) mayWait(l *lane, h *held, job *Job, now moment) bool {
+func (e *Engine) mayWait(t turn, job *Job, now moment) bool {
+	l, h := t.lane, t.h
+	if t.circuit == nil || t.circuit.state != closed {
+		return false // whether the backend works is to be known soon
+	}
 	if job == nil || !job.Adapter.Waits() || h.manner != usual || h.failures > 0 || h.deadline <= now || e.resting[h] != nil {
 		return false
 	}

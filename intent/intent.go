@@ -62,6 +62,7 @@ type Latest struct {
 	Message      string          `json:"message,omitempty"`
 	UnknownState string          `json:"unknown_state,omitempty"`
 	Waiting      string          `json:"waiting,omitempty"`
+	Moved        time.Time       `json:"moved,omitzero"` // when the backend last said something new of the job
 	Result       json.RawMessage `json:"result,omitempty"`
 	ResultURL    string          `json:"result_url,omitempty"`
 	Error        *Error          `json:"error,omitempty"`

@@ -57,7 +57,7 @@ func (in Intent) Apply(r Reading, now time.Time) (Intent, []Event) {
 	if r.Status == Failed && in.Cancel == CancelTaken {
 		r.Status = Canceled
 	}
-	in.learn(r)
+	in.learn(r, now)
 	var log log
 	switch {
 	case in.Status == Delivered:
@@ -103,7 +103,7 @@ func (in Intent) End(status Status, why Details, now time.Time) (Intent, []Event
 }
 
 // learn takes over what a reading tells, within the bounds of an event.
-func (in *Intent) learn(r Reading) {
+func (in *Intent) learn(r Reading, now time.Time) {
 	before := in.Latest
 	if r.Progress != nil && (in.Progress == nil || *r.Progress > *in.Progress) {
 		in.Progress = r.Progress
@@ -118,6 +118,9 @@ func (in *Intent) learn(r Reading) {
 		in.Result, in.ResultURL = nil, in.whereResultIs()
 	}
 	in.Error = r.Error
+	if in.Status != r.Status || in.Progress != before.Progress || in.Message != before.Message || in.UnknownState != before.UnknownState {
+		in.Moved = now
+	}
 	if in.Progress != before.Progress || in.Message != before.Message ||
 		in.UnknownState != before.UnknownState || in.Waiting != before.Waiting {
 		in.Untold = true

@@ -56,10 +56,19 @@ type Store interface {
 	List(ctx context.Context, f store.Filter) (store.Page, error)
 }
 
-// Pacing is what is known about the polling of an intent, by whoever does it. A
-// zero time is one that is not known.
+// Pacing knows about the polling of an intent: whoever does it.
 type Pacing interface {
-	Pace(id intent.ID) (lastPolled, nextPoll time.Time, failures int)
+	Pace(id intent.ID) Pace
+}
+
+// A Pace is what is known about the polling of an intent. A zero time is one that is
+// not known, or that there is not.
+type Pace struct {
+	Last      time.Time // when the last poll began
+	Next      time.Time // when the next is planned, or can be at the soonest
+	Failures  int       // in a row
+	Failing   time.Time // when the first of them began
+	DownSince time.Time // since when the backend is not polled, because it is down
 }
 
 // A Server answers requests for intents. It belongs to one configuration.

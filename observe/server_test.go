@@ -19,7 +19,7 @@ import (
 func TestIntentIsToldAsItStands(t *testing.T) {
 	run(t, func(t *testing.T, tt *tester) {
 		last, next := time.Now().Add(-time.Second), time.Now().Add(time.Second)
-		tt.configure(Config{Pacing: pace{last, next, 2}})
+		tt.configure(Config{Pacing: pace{Last: last, Next: next, Failures: 2, Failing: last, DownSince: last}})
 		job := tt.begins()
 		half := 50.0
 		job.reads(intent.Reading{Status: intent.InProgress, Progress: &half, Message: "halfway", UnknownState: "crunching"})
@@ -33,7 +33,8 @@ func TestIntentIsToldAsItStands(t *testing.T) {
 			"intent_type": "report", "job": "report", "job_id": "job-1",
 			"created_at": at(job.in.Created), "updated_at": at(job.in.Updated), "deadline_at": at(job.in.Deadline),
 			"progress": 50.0, "message": "halfway", "unknown_state": "crunching",
-			"last_polled_at": at(last), "next_poll_at": at(next), "poll_failures": 2.0, "last_seq": 4.0,
+			"last_polled_at": at(last), "next_poll_at": at(next), "poll_failures": 2.0,
+			"failing_since": at(last), "backend_down_since": at(last), "waiting": "backend", "unchanged_since": at(job.in.Moved), "last_seq": 4.0,
 			"observe_url": job.stream(),
 		}}, decode(t, w))
 	})
@@ -41,7 +42,7 @@ func TestIntentIsToldAsItStands(t *testing.T) {
 
 func TestEndedIntentTellsItsResultAndNothingAboutPolling(t *testing.T) {
 	run(t, func(t *testing.T, tt *tester) {
-		tt.configure(Config{Pacing: pace{time.Now(), time.Now(), 2}})
+		tt.configure(Config{Pacing: pace{Last: time.Now(), Next: time.Now(), Failures: 2}})
 		told := decode(t, tt.get(tt.runsThrough().path()))["intent"].(map[string]any)
 		require.Equal(t, "COMPLETED", told["lifecycle_status"])
 		require.Equal(t, map[string]any{"url": "/report.pdf"}, told["result"])
@@ -269,12 +270,9 @@ func TestHubKeepsOthersSeatedWhenOneLeaves(t *testing.T) {
 	})
 }
 
-type pace struct {
-	last, next time.Time
-	failures   int
-}
+type pace Pace
 
-func (p pace) Pace(intent.ID) (last, next time.Time, failures int) { return p.last, p.next, p.failures }
+func (p pace) Pace(intent.ID) Pace { return Pace(p) }
 
 func decode(t *testing.T, w *httptest.ResponseRecorder) (v map[string]any) {
 	t.Helper()

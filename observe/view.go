@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -32,6 +33,9 @@ type view struct {
 	LastPolledAt    time.Time       `json:"last_polled_at,omitzero"`
 	NextPollAt      time.Time       `json:"next_poll_at,omitzero"`
 	PollFailures    int             `json:"poll_failures"` // in a row
+	FailingSince    time.Time       `json:"failing_since,omitzero"`
+	DownSince       time.Time       `json:"backend_down_since,omitzero"`
+	UnchangedSince  time.Time       `json:"unchanged_since,omitzero"` // what the backend says of the job
 	LastSeq         int64           `json:"last_seq"`
 	Attempts        int             `json:"delivery_attempt,omitempty"` // tries to deliver a queued submit
 	ObserveURL      string          `json:"observe_url"`
@@ -48,7 +52,8 @@ type envelope struct {
 }
 
 // view renders an intent for the client of a request. Of an ended intent nothing
-// is told about polling: there is none.
+// is told about polling: there is none. What waits for a backend that is down says so,
+// although no poll of its own may have found that out.
 func (s *Server) view(r *http.Request, in *intent.Intent) view {
 	v := view{
 		IntentID: in.ID, Status: in.Status, LifecycleStatus: in.Status,
@@ -61,9 +66,17 @@ func (s *Server) view(r *http.Request, in *intent.Intent) view {
 	if e := in.Envelope; e != nil {
 		v.envelope = &envelope{CorrelationID: e.CorrelationID, From: e.From, To: e.To, Payload: in.Request, MaxAttempts: e.MaxAttempts}
 	}
-	if s.Pacing != nil && !in.Status.Terminal() {
-		last, next, failures := s.Pacing.Pace(in.ID)
-		v.LastPolledAt, v.NextPollAt, v.PollFailures = last.UTC(), next.UTC(), failures
+	if in.Status.Terminal() {
+		return v
+	}
+	v.UnchangedSince = in.Moved.UTC()
+	if s.Pacing != nil {
+		p := s.Pacing.Pace(in.ID)
+		v.LastPolledAt, v.NextPollAt = p.Last.UTC(), p.Next.UTC()
+		v.PollFailures, v.FailingSince, v.DownSince = p.Failures, p.Failing.UTC(), p.DownSince.UTC()
+		if !p.DownSince.IsZero() {
+			v.Waiting = cmp.Or(v.Waiting, "backend")
+		}
 	}
 	return v
 }
