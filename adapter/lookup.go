@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/caddy-intents/caddy-intents/intent"
 )
@@ -79,10 +80,8 @@ func (e *endpoint) captures(name string) bool {
 		templates = append(templates, line.value)
 	}
 	for _, t := range templates {
-		for _, captured := range t.captures() {
-			if captured == name {
-				return true
-			}
+		if slices.Contains(t.captures(), name) {
+			return true
 		}
 	}
 	return false
