@@ -26,8 +26,9 @@ adapter         < engine, probe
 internal/sse    < observe
 intent, store, adapter, engine, observe, internal/sse < offload
 internal/keyring < caddymodule
+intent, store   < webhook
 
-adapter, observe, engine, offload, probe, store/boltstore, store/memstore < caddymodule
+adapter, observe, engine, offload, probe, webhook, store/boltstore, store/memstore < caddymodule
 caddymodule     < .
 .               < cmd/caddy, examples/quickstart, examples/backends, examples/clients, bench
 
@@ -46,6 +47,7 @@ golang.org/x/crypto             < internal/keyring
 golang.org/x/time               < engine
 github.com/stretchr/testify     < tests, store/storetest, internal/caddytest, internal/browsertest, internal/soak
 golang.org/x/tools              < tests
+github.com/standard-webhooks/standard-webhooks < tests
 github.com/caddyserver/caddy/v2 < caddymodule, ., cmd/caddy, examples/quickstart, examples/backends, examples/clients, bench
 *                               < caddymodule, cmd/caddy, examples/quickstart, bench
 `

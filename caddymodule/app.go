@@ -135,6 +135,12 @@ func (a *App) Start() error {
 	return nil
 }
 
+// keyring is what this config seals with; it is there when a request is.
+func (a *App) keyring() *keyring.Keyring {
+	<-a.started
+	return a.keys
+}
+
 // await returns the open installation, or nil if there is none (yet). The http app
 // may serve before this one has started, at a reload too: then there is a store, but
 // there are no keys. That is waited for.

@@ -153,6 +153,7 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 //	    adopt      on|off
 //	    axp
 //	    allow_host <hosts...>
+//	    webhook_hosts <hosts...>
 //	    limits {
 //	        in_flight <polls>
 //	        rate      <polls a second>
@@ -179,16 +180,17 @@ func parseHandler(file httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error
 	}
 	h := p.handler
 	err := p.places.note(block{
-		"backend":    p.parseBackend,
-		"name":       textTo(&h.Name),
-		"path":       textTo(&h.Path),
-		"heartbeat":  durationTo(&h.Heartbeat),
-		"owner":      textTo(&h.Owner),
-		"cors":       listTo(&h.CORS, "origins, for example https://app.example.com"),
-		"axp":        flagTo(&h.AXP),
-		"allow_host": p.parseAllowHost,
-		"limits":     p.parseLimits,
-		"job":        p.parseJob,
+		"backend":       p.parseBackend,
+		"name":          textTo(&h.Name),
+		"path":          textTo(&h.Path),
+		"heartbeat":     durationTo(&h.Heartbeat),
+		"owner":         textTo(&h.Owner),
+		"cors":          listTo(&h.CORS, "origins, for example https://app.example.com"),
+		"axp":           flagTo(&h.AXP),
+		"allow_host":    p.parseAllowHost,
+		"webhook_hosts": listTo(&h.WebhookHosts, "hosts, for example hooks.example.com"),
+		"limits":        p.parseLimits,
+		"job":           p.parseJob,
 	}.with(h.OwnURLs.words())).parse(d, "intents", "job", "allow_host")
 	if err != nil {
 		return nil, err

@@ -93,6 +93,11 @@ func newJobParser(at caddyfile.Token) *jobParser {
 //	            job_id <expression>
 //	        }
 //	    }
+//	    webhook    [<url>] {
+//	        secret <whsec_...>
+//	        events <names...>
+//	        allow_private
+//	    }
 //	    respond    merge|untouched|intent
 //	    offload    on|off|<duration>
 //	    adopt      on|off
@@ -127,8 +132,9 @@ func (p *jobParser) parse(d *caddyfile.Dispenser) error {
 		"copy_headers": listTo(&p.job.CopyHeaders, "names of headers, for example Authorization Cookie"),
 		"deadline":     p.parseDeadline,
 		"queue":        p.parseQueue,
+		"webhook":      p.parseWebhook,
 		"respond":      textTo(&p.job.Respond),
-	}.with(p.job.OwnURLs.words())).parse(d, "job "+p.job.Name, "param")
+	}.with(p.job.OwnURLs.words())).parse(d, "job "+p.job.Name, "param", "webhook")
 }
 
 // first parses a word that has to stand before the others: what follows it is read

@@ -64,6 +64,10 @@ type Handler struct {
 	// request goes through the backend. Default: none.
 	AllowHost []string `json:"allow_host,omitempty"`
 
+	// Hosts (host, or host:port) that a submit may name with the header Webhook-URL, for
+	// jobs that have a webhook without a URL. Default: none.
+	WebhookHosts []string `json:"webhook_hosts,omitempty"`
+
 	OwnURLs
 
 	// Whether AXME's SDKs and CLI are served: `/health`, `/v1/health` and
@@ -230,6 +234,9 @@ func (h *Handler) provisionJobs(backend json.RawMessage) error {
 			return fmt.Errorf("jobs[%d] %q: %w", i, j.Name, err)
 		}
 		compiled.Scope, compiled.Backend, compiled.MaxBody = h.Name, shared, h.Limits.Body
+		if hooks, ok := compiled.Teller.(*hooks); ok {
+			hooks.keyring = h.app.keyring
+		}
 		if err := h.distinct(compiled); err != nil {
 			return fmt.Errorf("jobs[%d] %q: %w", i, j.Name, err)
 		}
@@ -242,10 +249,14 @@ func (h *Handler) provisionJobs(backend json.RawMessage) error {
 	return nil
 }
 
-// distinct refuses a second job by the same name or with the same submit route.
+// distinct refuses a second job by the same name or with the same submit route, and
+// what the handler as a whole makes senseless.
 func (h *Handler) distinct(job *engine.Job) error {
 	if route := job.Adapter.Route(); h.isObserve(route.Path) {
 		return fmt.Errorf("submit: %s is under %s, where intents are served; give the handler another path", route.Path, h.Path)
+	}
+	if hooks, ok := job.Teller.(*hooks); ok && hooks.named != nil && len(h.WebhookHosts) == 0 {
+		return errors.New("webhook: it has no URL, and no request may name one; write a URL, or webhook_hosts in the handler")
 	}
 	for _, other := range h.jobs {
 		if other.Name == job.Name {

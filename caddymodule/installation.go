@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-intents/caddy-intents/observe"
 	"github.com/caddy-intents/caddy-intents/offload"
 	"github.com/caddy-intents/caddy-intents/store"
+	"github.com/caddy-intents/caddy-intents/webhook"
 )
 
 // installations keeps what outlives a config: one installation for each store.
@@ -42,6 +43,8 @@ type parts struct {
 	engine     *engine.Engine
 	hub        *observe.Hub
 	admissions *offload.Admissions
+	sender     *webhook.Sender
+	deaf       func() // ends the sender's listening
 }
 
 // A breakable store tells when it can do nothing any more and has to be opened anew.
@@ -182,10 +185,12 @@ func (i *installation) takeDown(p *parts, log *slog.Logger) {
 	}
 }
 
-// close ends streams, then polls, then the store.
+// close ends streams, then polls, then messages, then the store.
 func (p *parts) close() error {
 	p.hub.Close()
 	p.engine.Stop()
+	p.deaf()
+	p.sender.Stop()
 	return p.store.Close()
 }
 
@@ -196,7 +201,18 @@ func (i *installation) opened(s store.Store, log *slog.Logger) {
 	for _, sv := range i.serving {
 		sv.retire = p.engine.Use(sv.generation)
 	}
+	p.sender = webhook.New(webhook.Config{
+		Outbox: s,
+		Lookup: func(m *store.Message) (webhook.Target, error) { return lookUp(p.engine, m) },
+		Logger: i.log.Load,
+	})
+	p.deaf = s.Listen(func(sig store.Signal) {
+		if sig.Kind == store.Appended {
+			p.sender.Wake()
+		}
+	})
 	p.engine.Start()
+	p.sender.Start()
 	i.parts.Store(p)
 }
 

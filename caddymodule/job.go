@@ -58,6 +58,9 @@ type Job struct {
 	// intent, whatever `respond` says. Default: a submit is sent while its client waits.
 	Queue *Queue `json:"queue,omitempty"`
 
+	// Who is told of the intents' events by POST. Default: nobody.
+	Webhooks []*Webhook `json:"webhooks,omitempty"`
+
 	// What the client of a submit gets. `merge`: the backend's answer with intent_id
 	// and observe_url added to its JSON object. `untouched`: the backend's answer.
 	// `intent`: 202 with the intent. All have the headers Intent-Id and Link.
@@ -133,6 +136,10 @@ func (j *Job) compile(o adapter.Options, missing func(header, placeholder string
 	if err != nil {
 		return nil, err
 	}
+	hooks, err := compileWebhooks(j.Webhooks)
+	if err != nil {
+		return nil, err
+	}
 	respond := engine.Respond(cmp.Or(j.Respond, string(engine.RespondMerge)))
 	switch {
 	case !slices.Contains(engine.Responds(), respond):
@@ -144,7 +151,7 @@ func (j *Job) compile(o adapter.Options, missing func(header, placeholder string
 	case j.CancelAtDeadline && j.Cancel == nil:
 		return nil, errors.New("deadline: it says cancel, but there is no `cancel` line that says how")
 	}
-	return &engine.Job{
+	compiledJob := &engine.Job{
 		JobName:          engine.JobName{Name: j.Name},
 		Adapter:          compiled,
 		Pace:             pace,
@@ -153,7 +160,11 @@ func (j *Job) compile(o adapter.Options, missing func(header, placeholder string
 		CopyHeaders:      j.CopyHeaders,
 		Queue:            queue,
 		Respond:          respond,
-	}, nil
+	}
+	if hooks != nil { // a nil one is no Teller
+		compiledJob.Teller = hooks
+	}
+	return compiledJob, nil
 }
 
 // copyable reports whether a header of the submit makes sense on a poll.

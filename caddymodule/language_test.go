@@ -42,7 +42,7 @@ func TestTheExamplesOfTheLanguageReadAsTheySay(t *testing.T) {
 }
 
 // followed are the words that say how a job is followed, not how its API is spoken.
-var followed = []string{"deadline", "respond", "copy_headers", "preset_file", "offload", "adopt", "queue"}
+var followed = []string{"deadline", "respond", "copy_headers", "preset_file", "offload", "adopt", "queue", "webhook"}
 
 // TestEveryWordOfAJobHasAnExample keeps the reference complete.
 func TestEveryWordOfAJobHasAnExample(t *testing.T) {

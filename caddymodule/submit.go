@@ -89,6 +89,7 @@ func (s starting) submission() (engine.Submission, *observe.Problem) {
 		return engine.Submission{}, problem
 	}
 	within, problem := cancelAfter(s.r.Header)
+	hook, problem := s.hookOf()
 	sub := engine.Submission{
 		Job:     s.job,
 		Params:  s.params,
@@ -100,6 +101,7 @@ func (s starting) submission() (engine.Submission, *observe.Problem) {
 		Former:  former,
 		Within:  within,
 		Cancels: within > 0,
+		Hook:    hook,
 		Present: func(w http.ResponseWriter, in *intent.Intent) {
 			observe.CORS(s.CORS).Head(w.Header(), s.r)
 			s.observer(s.parts).Present(w, s.viewed(s.r), in)

@@ -99,6 +99,9 @@ func (w *writer) job(j *Job) {
 	} else if j.Lookup != nil {
 		w.block([]string{"queue"}, func() { w.lookup(j.Lookup) })
 	}
+	for _, hook := range j.Webhooks {
+		w.block([]string{"webhook", token(hook.URL)}, func() { w.webhook(hook) })
+	}
 	w.set("respond", j.Respond)
 	w.set("offload", j.Offload)
 	w.set("adopt", j.Adopt)
@@ -237,6 +240,16 @@ func (w *writer) queue(j *Job) {
 		return
 	}
 	w.set("on_uncertain", j.Queue.OnUncertain)
+}
+
+func (w *writer) webhook(h *Webhook) {
+	w.set("secret", h.Secret)
+	if len(h.Events) > 0 {
+		w.line(append([]string{"events"}, h.Events...)...)
+	}
+	if h.AllowPrivate {
+		w.line("allow_private")
+	}
 }
 
 func (w *writer) lookup(l *adapter.Lookup) {

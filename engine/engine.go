@@ -59,7 +59,6 @@ type Engine struct {
 func New(s store.Store) *Engine {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	e := &Engine{
-		store:       s,
 		begun:       time.Now(),
 		alarm:       never,
 		ctx:         ctx,
@@ -76,6 +75,7 @@ func New(s store.Store) *Engine {
 		lessons:     make(map[JobName]*lesson),
 		interrupts:  make(map[*held]context.CancelCauseFunc),
 	}
+	e.store = tellingStore{s, e}
 	e.settings.Store(noSettings)
 	e.deaf = s.Listen(e.hear)
 	return e

@@ -30,6 +30,7 @@ type Job struct {
 	Respond          Respond
 	CopyHeaders      []string // of the submit, that polls carry; kept encrypted
 	MaxBody          int64    // of a submit that is captured because an expression reads it, or queued; bytes
+	Teller           Teller   // nil: nobody is told of events but observers
 	Queue            *Queue   // nil: a submit is sent while its client waits
 }
 

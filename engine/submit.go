@@ -28,7 +28,11 @@ type Submission struct {
 
 	// Queue, if set, has the request stored and delivered later, and the client answered
 	// by Present at once. If it is not, the job's Queue counts.
-	Queue    *Queue
+	Queue *Queue
+	// Hook is whom else the submit wants to be told of its intent's events, in the words
+	// of the job's Teller; nil for nobody.
+	Hook func(id intent.ID) string
+
 	Envelope *intent.Envelope // to be told as it is; nil for none
 	Compared []byte           // what a repeat of a queued request has to have the same of; nil for the body
 
@@ -257,6 +261,9 @@ func (x *exchange) newIntent(now time.Time) intent.Intent {
 			Cancels:  s.Cancels,
 			Envelope: s.Envelope,
 		},
+	}
+	if s.Hook != nil {
+		in.Hook = s.Hook(in.ID)
 	}
 	if s.Queue != nil { // a reservation of it was not sent
 		in.Outgoing = new(intent.Outgoing)

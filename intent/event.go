@@ -20,6 +20,11 @@ const (
 	TypeDeliveryFailed EventType = "intent.delivery_failed" // an attempt to submit failed, another follows; the status stays
 )
 
+// EventTypes lists every type, in the order of an intent's life.
+func EventTypes() []EventType {
+	return []EventType{TypeCreated, TypeSubmitted, TypeDeliveryFailed, TypeDelivered, TypeInProgress, TypeCompleted, TypeFailed, TypeCanceled, TypeTimedOut}
+}
+
 // typeOf gives the event that announces a status.
 var typeOf = map[Status]EventType{
 	Created:    TypeCreated,

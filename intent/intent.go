@@ -32,6 +32,8 @@ type Origin struct {
 	Key      string    `json:"key,omitempty"`      // idempotency key of the submit, as a MAC; "" if there was none
 	Cancels  bool      `json:"cancels,omitempty"`  // the submit asked for a cancel at the backend when the deadline passes
 
+	Hook string `json:"hook,omitempty"` // whom the submit wants to be told of events, opaque; "" for nobody
+
 	Envelope *Envelope `json:"envelope,omitempty"` // nil unless it was made under our own path
 }
 
