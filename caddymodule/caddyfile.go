@@ -279,7 +279,7 @@ func (p *handlerParser) parseJob(d *caddyfile.Dispenser) error {
 func (p *handlerParser) check() error {
 	read := p.handler
 	h := &Handler{Name: read.Name, BackendRaw: read.BackendRaw, Path: read.Path, Heartbeat: read.Heartbeat,
-		AllowHost: read.AllowHost, OwnURLs: read.OwnURLs, AXP: read.AXP, Owner: read.Owner, CORS: read.CORS, Jobs: read.Jobs}
+		AllowHost: read.AllowHost, WebhookHosts: read.WebhookHosts, OwnURLs: read.OwnURLs, AXP: read.AXP, Owner: read.Owner, CORS: read.CORS, Jobs: read.Jobs}
 	if read.Limits != nil {
 		h.Limits = new(*read.Limits)
 	}

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"strconv"
@@ -84,12 +85,12 @@ func conflict(code string, err error) *observe.Problem {
 // submission is what the engine has to know of the request.
 func (s starting) submission() (engine.Submission, *observe.Problem) {
 	prefix := strippedPrefix(s.r)
-	key, former, problem := s.key()
-	if problem != nil {
+	key, former, badKey := s.key()
+	within, badWithin := cancelAfter(s.r.Header)
+	hook, badHook := s.hookOf()
+	if problem := cmp.Or(badKey, badWithin, badHook); problem != nil {
 		return engine.Submission{}, problem
 	}
-	within, problem := cancelAfter(s.r.Header)
-	hook, problem := s.hookOf()
 	sub := engine.Submission{
 		Job:     s.job,
 		Params:  s.params,
@@ -120,7 +121,7 @@ func (s starting) submission() (engine.Submission, *observe.Problem) {
 	if s.wantsStream() {
 		sub.Await, sub.Stream = nil, s.stream
 	}
-	return sub, problem
+	return sub, nil
 }
 
 // cancelAfter is how long the client gives its job: seconds, or a duration with a unit.

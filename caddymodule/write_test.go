@@ -21,7 +21,7 @@ import (
 func adaptBlock(t *testing.T, text string) (*Job, error) {
 	t.Helper()
 	require.Equal(t, string(caddyfile.Format([]byte(text))), text, "not as `caddy fmt` writes it")
-	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(":80 {\nintents localhost:8000 {\n"+text+"}\n}\n"), map[string]any{"filename": "Caddyfile"})
+	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(":80 {\nintents localhost:8000 {\nwebhook_hosts hooks.example.com\n"+text+"}\n}\n"), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		return nil, err
 	}
