@@ -41,6 +41,7 @@ type site struct {
 	to      string // the backend's address
 	addr    string // Caddy's address
 	store   string // path of the store
+	options string // more global options
 }
 
 func newSite(t *testing.T) *site {
@@ -60,7 +61,7 @@ func (s *site) storage() string { return filepath.Dir(s.store) }
 // for the addresses and the store's path.
 func (s *site) config(block string) []byte {
 	s.t.Helper()
-	text := "{\n\tadmin off\n\tpersist_config off\n\tstorage file_system " + s.storage() + "\n\tintents {\n\t\tstore counted STORE\n\t}\n}\nhttp://ADDR {\n" + block + "\n}\n"
+	text := "{\n\tadmin off\n\tpersist_config off\n\tstorage file_system " + s.storage() + "\n\tintents {\n\t\tstore counted STORE\n\t}\n" + s.options + "\n}\nhttp://ADDR {\n" + block + "\n}\n"
 	text = strings.NewReplacer("ADDR", s.addr, "TO", s.to, "STORE", s.store).Replace(text)
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 	require.NoError(s.t, err)
@@ -139,7 +140,13 @@ type observer struct {
 
 func (s *site) observe(id string, headers ...string) *observer {
 	s.t.Helper()
-	resp := s.do("GET", "/v1/intents/"+id+"/events/stream", "", headers...)
+	return s.observeAt("/v1/intents/", id, headers...)
+}
+
+// observeAt is observe under another path.
+func (s *site) observeAt(path, id string, headers ...string) *observer {
+	s.t.Helper()
+	resp := s.do("GET", path+id+"/events/stream", "", headers...)
 	require.Equal(s.t, http.StatusOK, resp.StatusCode)
 	require.Equal(s.t, "text/event-stream", resp.Header.Get("Content-Type"))
 	s.t.Cleanup(func() { resp.Body.Close() })

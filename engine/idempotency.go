@@ -22,7 +22,7 @@ const (
 	keyLook = 50 * time.Millisecond
 )
 
-// maxReplay bounds the body that is kept to answer repeats, in bytes.
+// maxReplay bounds the body that is kept to answer repeats, and its head, in bytes.
 const maxReplay = 64 << 10
 
 // claimKey makes this request the first one with its key, or answers it as the
@@ -122,7 +122,7 @@ func (x *exchange) remember(r reply) *store.Replay {
 	if x.submission.Owner != "" && x.presents() {
 		return kept // it has an observe token in it: repeats get a fresh one
 	}
-	if r.whole && len(r.body) <= maxReplay {
+	if r.whole && len(r.body) <= maxReplay && HeadSize(r.header) <= maxReplay {
 		kept.Code, kept.Header, kept.Body, kept.Merge = r.code, replayHeader(r.header, x.before), r.body, r.merged
 	}
 	if kept.Merge {

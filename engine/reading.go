@@ -12,7 +12,8 @@ import (
 	"github.com/caddy-intents/caddy-intents/intent"
 )
 
-// MaxKept bounds the body of an answer that is kept to be given to others, in bytes.
+// MaxKept bounds the body of an answer that is kept to be given to others, and its head
+// as [HeadSize] counts it, in bytes.
 const MaxKept = 64 << 10
 
 // What is kept of answers is for whoever asks for a status that was just read. It is
@@ -95,10 +96,20 @@ func weight(a *adapter.Answer) int {
 	if a == nil {
 		return 0
 	}
-	n := len(a.Body)
-	for name, values := range a.Header {
+	return len(a.Body) + HeadSize(a.Header)
+}
+
+// lineCost is what a header line takes in memory besides its text: a backend can send
+// a million of a few bytes.
+const lineCost = 100
+
+// HeadSize is about how much memory a head takes, in bytes.
+func HeadSize(h http.Header) int {
+	n := 0
+	for name, values := range h {
+		n += lineCost + len(name)
 		for _, v := range values {
-			n += len(name) + len(v)
+			n += lineCost + len(v)
 		}
 	}
 	return n
@@ -449,7 +460,7 @@ func (e *Engine) keepLocked(in *intent.Intent, a adapter.Answer, asked moment) {
 			e.answers.put(entry, &again, asked)
 		}
 		return
-	case a.Code < 200 || a.Code > 299, a.Cut, len(a.Body) > MaxKept:
+	case a.Code < 200 || a.Code > 299, a.Cut, len(a.Body) > MaxKept, HeadSize(a.Header) > MaxKept:
 		e.answers.put(entry, nil, 0)
 		return
 	}

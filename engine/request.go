@@ -44,7 +44,9 @@ func (e *Engine) askUntil(ctx context.Context, job *Job, in *intent.Intent, q ad
 	case rec.code == 0 && ctx.Err() != nil:
 		return adapter.Answer{}, ctx.Err()
 	case rec.code == 0:
-		rec.code = http.StatusOK // a handler that writes nothing answers 200
+		// A proxy whose backend switches to another protocol writes nothing. To a client
+		// a server would say 200 then, which no job may be done by.
+		return adapter.Answer{}, errNoAnswer
 	}
 	// A transport can take a context that ended for an answer that did.
 	cut := rec.cut || err != nil || ctx.Err() != nil
@@ -86,6 +88,8 @@ func newRequest(ctx context.Context, in *intent.Intent, q adapter.Request) (*htt
 }
 
 var errNoPath = fmt.Errorf("%w: the target is not a path", errUnasked)
+
+var errNoAnswer = errors.New("the backend's handler wrote no answer")
 
 // errAnswerTooLong ends the transfer of an answer that nobody will read.
 var errAnswerTooLong = errors.New("answer is too long")

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/adapter"
+	"github.com/caddy-intents/caddy-intents/engine"
 	"github.com/caddy-intents/caddy-intents/intent"
 )
 
@@ -137,15 +138,7 @@ func (a *Admissions) drop(e *list.Element) {
 }
 
 func (a *admission) weight() int {
-	n := len(a.own.Body)
-	for _, h := range []http.Header{a.own.Header, a.own.request} {
-		for name, values := range h {
-			for _, v := range values {
-				n += len(name) + len(v)
-			}
-		}
-	}
-	return n
+	return len(a.own.Body) + engine.HeadSize(a.own.Header) + engine.HeadSize(a.own.request)
 }
 
 // maxMakers bounds what is remembered of who made an intent. Whoever is forgotten is

@@ -65,7 +65,7 @@ func (c *copied) add(p []byte) {
 
 // answer returns a 2xx that is whole and not too large, as it is without compression.
 func (c *copied) answer() (adapter.Answer, bool) {
-	if c.code < 200 || c.code > 299 || c.long {
+	if c.code < 200 || c.code > 299 || c.long || engine.HeadSize(c.header) > engine.MaxKept {
 		return adapter.Answer{}, false
 	}
 	a := adapter.Answer{Code: c.code, Header: c.header, Body: c.body, At: time.Now()}

@@ -1,0 +1,315 @@
+package caddymodule_test
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"compress/zlib"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/legacytest"
+)
+
+// A wire is a backend without a server of HTTP: what it answers is bytes, right or
+// wrong. An answer may go on until it is cut off. A submit makes a job by the name that
+// is its body.
+type wire struct {
+	addr string
+
+	mu     sync.Mutex
+	submit func(io.Writer)            // instead of naming the job, if set
+	status map[string]func(io.Writer) // by job
+	polls  map[string]int
+}
+
+func newWire(t *testing.T) *wire {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	w := &wire{addr: l.Addr().String(), status: make(map[string]func(io.Writer)), polls: make(map[string]int)}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() { w.serve(c) })
+		}
+	})
+	t.Cleanup(func() { // after Caddy, which has connections to it
+		l.Close()
+		running.Wait()
+	})
+	return w
+}
+
+func (w *wire) serve(c net.Conn) {
+	defer c.Close()
+	for in := bufio.NewReader(c); ; {
+		r, err := http.ReadRequest(in)
+		if err != nil {
+			return
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		w.answer(r, string(body))(c)
+	}
+}
+
+func (w *wire) answer(r *http.Request, body string) func(io.Writer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if r.Method == http.MethodPost && w.submit != nil {
+		return w.submit
+	}
+	if r.Method == http.MethodPost {
+		return whole("202 Accepted", "", `{"job_id":"`+body+`","status":"pending"}`)
+	}
+	job := path.Base(r.URL.Path)
+	w.polls[job]++
+	return w.status[job]
+}
+
+// says sets what a job answers.
+func (w *wire) says(job string, answer func(io.Writer)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.status[job] = answer
+}
+
+func (w *wire) polled(job string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.polls[job]
+}
+
+const wireJob = `{"job_id":"7","status":"running"}`
+
+// whole is an answer as it should be, with these header lines.
+func whole(status, lines, body string) func(io.Writer) {
+	return raw(fmt.Sprintf("HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n%s", status, len(body), lines, body))
+}
+
+func raw(text string) func(io.Writer) {
+	return func(w io.Writer) { _, _ = io.WriteString(w, text) }
+}
+
+// endless goes on with more after a beginning, until nobody reads it.
+func endless(begin, more string) func(io.Writer) {
+	chunk := strings.Repeat(more, 1+(64<<10)/len(more))
+	return func(w io.Writer) {
+		_, err := io.WriteString(w, begin)
+		for err == nil {
+			_, err = io.WriteString(w, chunk)
+		}
+	}
+}
+
+// dripping begins an answer, and goes on byte by byte until nobody reads it.
+func dripping(begin, drop string) func(io.Writer) {
+	return func(w io.Writer) {
+		_, err := io.WriteString(w, begin)
+		for err == nil {
+			_, err = io.WriteString(w, drop)
+			<-time.After(50 * time.Millisecond)
+		}
+	}
+}
+
+func encoded(coding, body string) string {
+	return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: %s\r\nContent-Length: %d\r\n\r\n%s", coding, len(body), body)
+}
+
+// The status object with 64 MiB of white space in it, small. What is not gzip was not
+// asked for, and nobody here can undo it.
+func bomb(t *testing.T, coding string) string {
+	var b bytes.Buffer
+	var z io.WriteCloser
+	switch coding {
+	case "gzip":
+		z = gzip.NewWriter(&b)
+	case "deflate":
+		z = zlib.NewWriter(&b)
+	case "br": // of 64 MiB of zeros
+		text, err := base64.StdEncoding.DecodeString(brotliBomb)
+		require.NoError(t, err)
+		return string(text)
+	case "zstd": // a frame of 512 blocks, each one byte 128 Ki times (RFC 8878, section 3.1.1)
+		const block = 128 << 10
+		head := block<<3 | 1<<1
+		b.WriteString("\x28\xb5\x2f\xfd\x00\x70")
+		for range 512 {
+			b.Write([]byte{byte(head), byte(head >> 8), byte(head >> 16), ' '})
+		}
+		return b.String()
+	}
+	_, err := io.WriteString(z, `{"status":"done"`+strings.Repeat(" ", 64<<20)+`}`)
+	require.NoError(t, err)
+	require.NoError(t, z.Close())
+	return b.String()
+}
+
+const brotliBomb = "y///P/gnAOKxQCD3/o///3/wTwDEYRGA7v0f////4J8AiMMCAN37P/7//8E/ARCHBQC693/8//+DfwIgDgsAdO//+P//B/8EQBwWAOje//H//w/+CYA4LADQvf/L//8//BMAcVgAoHv/Bw=="
+
+// wired is the usual job on a wire, given up soon, beside one on the good backend.
+func wired(w *wire) string {
+	return strings.NewReplacer("intents TO {", "intents "+w.addr+" {\nname wired\npath /wired", "first 50ms", "first 50ms\ngive_up 1s\ntimeout 400ms\nmax_interval 100ms",
+		"/reports/", "/wire/", "job report", "job wire").Replace(report) + "\n" + report
+}
+
+// heap is what is in use after a collection, in MiB.
+func heap() int {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc >> 20)
+}
+
+// logged is a global option that has everything logged to a file as a terminal would
+// show it.
+func (s *site) logged() (file string) {
+	file = filepath.Join(s.t.TempDir(), "log")
+	s.options = "log {\noutput file " + file + "\nlevel DEBUG\nformat console {\nlevel_format upper\n}\n}"
+	return file
+}
+
+var logLine = regexp.MustCompile(`^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d`)
+
+// requireLinesOfOurs checks that nobody else wrote a line of a log, or moved a cursor.
+func requireLinesOfOurs(t *testing.T, file string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NotEmpty(t, text)
+	for line := range strings.Lines(string(text)) {
+		require.Regexp(t, logLine, line)
+		require.NotRegexp(t, "[\x00-\x08\x0b-\x1f\x7f\u0085\u2028\u2029]", strings.TrimSuffix(line, "\n"))
+	}
+}
+
+// TestWhatABackendSendsEndsInAReason: whatever it is, the intent ends or waits, with a
+// reason; others are served; nothing of it stays in memory.
+func TestWhatABackendSendsEndsInAReason(t *testing.T) {
+	const ok = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+	deep := strings.Repeat("[", 400<<10)
+	unreadable, waits, runs := "unreadable", "backend", "running"
+	vectors := map[string]struct {
+		answer func(io.Writer)
+		ends   string
+	}{
+		"a body without an end":                {endless(ok+"\r\n"+`{"status":"`, "x"), unreadable},
+		"chunks without an end":                {endless(ok+"Transfer-Encoding: chunked\r\n\r\n", "1\r\n \r\n"), unreadable},
+		"a chunk size without an end":          {endless(ok+"Transfer-Encoding: chunked\r\n\r\n", "0"), unreadable},
+		"a chunk extension without an end":     {endless(ok+"Transfer-Encoding: chunked\r\n\r\n1", ";x"), unreadable},
+		"headers without an end":               {endless(ok, "X-A: b\r\n"), waits},
+		"one header without an end":            {endless(ok+"X-A: ", "b"), waits},
+		"a status line without an end":         {endless("HTTP/1.1 200 ", "O"), waits},
+		"trailers without an end":              {endless(ok+"Transfer-Encoding: chunked\r\n\r\n0\r\n", "X-A: b\r\n"), unreadable},
+		"100 without an end":                   {endless("", "HTTP/1.1 100 Continue\r\n\r\n"), waits},
+		"102 without an end":                   {endless("", "HTTP/1.1 102 Processing\r\nX-A: b\r\n\r\n"), waits},
+		"103 without an end":                   {endless("", "HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"), waits},
+		"gzip without an end":                  {endless(ok+"Content-Encoding: gzip\r\n\r\n", bomb(t, "gzip")), unreadable},
+		"a bomb of gzip":                       {raw(encoded("gzip", bomb(t, "gzip"))), unreadable},
+		"a bomb of deflate":                    {raw(encoded("deflate", bomb(t, "deflate"))), unreadable},
+		"a bomb of br":                         {raw(encoded("br", bomb(t, "br"))), unreadable},
+		"a bomb of zstd":                       {raw(encoded("zstd", bomb(t, "zstd"))), unreadable},
+		"a gzip in a gzip":                     {raw(encoded("gzip, gzip", bomb(t, "gzip"))), unreadable},
+		"gzip that is none":                    {raw(encoded("gzip", `{"status":"done"}`)), unreadable},
+		"a body in drops":                      {dripping(ok+"Content-Length: 10000\r\n\r\n{", " "), unreadable},
+		"a head in drops":                      {dripping(ok+"X-A: ", "b"), waits},
+		"nesting of lists":                     {whole("200 OK", "", `{"status":"running","x":`+deep+strings.Repeat("]", len(deep))+"}"), unreadable},
+		"nesting of objects":                   {whole("200 OK", "", strings.Repeat(`{"a":`, 100<<10)), unreadable},
+		"nesting of elements":                  {whole("200 OK", "", strings.Repeat("<a>", 100<<10)), unreadable},
+		"entities of XML":                      {whole("200 OK", "", `<!DOCTYPE j [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><job><status>&b;</status></job>`), unreadable},
+		"a number of half a megabyte":          {whole("200 OK", "", `{"status":"running","percent":`+strings.Repeat("9", 512<<10)+`}`), runs},
+		"a number beyond all":                  {whole("200 OK", "", `{"status":"running","percent":1e999999999}`), runs},
+		"keys twice":                           {whole("200 OK", "", `{"status":"done","status":"running","status":"running"}`), runs},
+		"many keys":                            {whole("200 OK", "", `{"status":"running"`+strings.Repeat(`,"a":1`, 100<<10)+`}`), runs},
+		"no UTF-8":                             {whole("200 OK", "", "{\"status\":\"running\",\"message\":\"\xff\xfe\xed\xa0\x80\"}"), runs},
+		"controls in words":                    {whole("200 OK", "", `{"status":"\u0000\r\n\u001b[2J","message":"\u0000\r\nid: 1\r\n\r\n\u2028\u0085\u001b"}`), runs},
+		"hop-by-hop headers and cookies":       {whole("200 OK", "Connection: close, X-A\r\nX-A: b\r\nKeep-Alive: timeout=99999999999\r\nSet-Cookie: a=b\r\nProxy-Authenticate: Basic\r\nUpgrade: h2c\r\n", wireJob), runs},
+		"another protocol":                     {raw("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"), waits},
+		"another protocol without a name":      {raw("HTTP/1.1 101 Switching Protocols\r\n\r\n"), waits},
+		"trailers that say otherwise":          {raw(ok + "Transfer-Encoding: chunked\r\nTrailer: Location, Retry-After\r\n\r\n21\r\n" + wireJob + "\r\n0\r\nLocation: http://127.0.0.2/\r\nRetry-After: 1e9\r\n\r\n"), runs},
+		"two lengths":                          {raw(ok + "Content-Length: 33\r\nContent-Length: 5\r\n\r\n" + wireJob), waits},
+		"a list of lengths":                    {raw(ok + "Content-Length: 33, 5\r\n\r\n" + wireJob), waits},
+		"a negative length":                    {raw(ok + "Content-Length: -1\r\n\r\n" + wireJob), waits},
+		"a length beyond all":                  {raw(ok + "Content-Length: 99999999999999999999\r\n\r\n" + wireJob), waits},
+		"a length that is too long":            {raw(ok + "Content-Length: 999999\r\n\r\n" + wireJob), unreadable},
+		"a length that is too short":           {raw(ok + "Content-Length: 5\r\n\r\n" + wireJob), unreadable},
+		"a length and chunks":                  {raw(ok + "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n21\r\n" + wireJob + "\r\n0\r\n\r\n"), runs},
+		"an unknown transfer coding":           {raw(ok + "Transfer-Encoding: gzip, chunked\r\n\r\n21\r\n" + wireJob + "\r\n0\r\n\r\n"), waits},
+		"another answer after the answer":      {raw(ok + "Content-Length: 33\r\n\r\n" + wireJob + ok + "Content-Length: 17\r\n\r\n{\"status\":\"done\"}"), runs},
+		"garbage after the answer":             {raw(ok + "Content-Length: 33\r\n\r\n" + wireJob + "\x00\x1b]0;x\x07\r\n\r\n"), runs},
+		"no HTTP":                              {raw("SSH-2.0-OpenSSH_9.6\r\n\x1b[31m\r\n"), waits},
+		"an answer of HTTP 0.9":                {raw(`{"status":"done"}` + "\r\n"), waits},
+		"a code beyond all":                    {raw("HTTP/1.1 99999 X\r\n\r\n"), waits},
+		"a header with a control in its name":  {raw(ok + "X\x00A: b\r\n\r\n"), waits},
+		"a header with a control in its value": {whole("200 OK", "X-A: b\x00\x1b[31m\r\n", wireJob), waits},
+		"a folded header":                      {whole("200 OK", "X-A: b\r\n Location: http://127.0.0.2/\r\n", wireJob), runs},
+	}
+	s, w := newSite(t), newWire(t)
+	log := s.logged()
+	s.serve(wired(w))
+	begun := heap()
+	ids := make(map[string]string)
+	for name, v := range vectors {
+		job := strings.ReplaceAll(name, " ", "-")
+		w.says(job, v.answer)
+		resp := s.do("POST", "/wire/generate", job)
+		ids[name] = resp.Header.Get("Intent-Id")
+		require.NotEmpty(t, ids[name], "%s: %d %v %s", name, resp.StatusCode, resp.Header, text(t, resp))
+	}
+	for name, v := range vectors {
+		t.Run(name, func(t *testing.T) {
+			job, o := strings.ReplaceAll(name, " ", "-"), s.observeAt("/wired/", ids[name])
+			o.t = t
+			switch v.ends {
+			case unreadable:
+				last := o.until(intent.Failed)
+				require.Equal(t, intent.CodeUnreadable, last[len(last)-1].Details.Error.Code)
+			case waits:
+				o.untilWaiting("backend")
+			default:
+				before := w.polled(job)
+				require.Eventually(t, func() bool { return w.polled(job) > before+1 }, 10*time.Second, 10*time.Millisecond)
+				require.Contains(t, text(t, s.do("GET", "/wired/"+ids[name], "")), `"status":"IN_PROGRESS"`)
+			}
+		})
+	}
+	s.backend.EveryJobSays(legacytest.Status{State: "done"})
+	other, _ := s.submit()
+	s.observe(other).until(intent.Completed)
+	for name := range vectors {
+		w.says(strings.ReplaceAll(name, " ", "-"), whole("200 OK", "", `{"status":"done"}`))
+	}
+	for name, v := range vectors {
+		if v.ends != unreadable {
+			s.observeAt("/wired/", ids[name]).until(intent.Completed)
+		}
+	}
+	require.Less(t, heap()-begun, 24, "MiB")
+	t.Logf("%d answers; the heap went from %d MiB to %d MiB", len(vectors), begun, heap())
+	require.NoError(t, caddy.Stop())
+	requireLinesOfOurs(t, log)
+}
