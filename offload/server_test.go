@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/caddy-intents/caddy-intents/engine"
 	"github.com/caddy-intents/caddy-intents/internal/legacytest"
 )
 
@@ -333,4 +334,22 @@ func TestWithOffloadOffRequestsReachTheBackendAsTheyAre(t *testing.T) {
 		asked := tt.backend.AskedFor("GET", "/reports/status/"+job)
 		require.Equal(t, "br, zstd, gzip", asked[0].Header.Get("Accept-Encoding"))
 	}, func(tt *tester) { tt.rule.Off = true })
+}
+
+func TestAHeadTooLargeToBeKeptAdmitsNobody(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		c := tt.client()
+		_, job := c.submit()
+		tt.backend.Says(job, "running", 1)
+		tt.backend.adds(func(w http.ResponseWriter, _ *http.Request) {
+			for i := range engine.MaxKept / 100 {
+				w.Header().Set(fmt.Sprintf("X%d", i), "")
+			}
+		})
+		before := tt.backendAsked(job)
+		for range 5 {
+			require.Equal(t, http.StatusOK, c.get(job).Code)
+		}
+		require.Equal(t, before+5, tt.backendAsked(job))
+	})
 }
