@@ -1,15 +1,12 @@
 // Submits a job and follows its intent to the end: mcs Client.cs && mono Client.exe URL BODY [cancel]
 using System;
+using System.Collections.Generic;
 using System.IO;
 using System.Net;
-using System.Text;
 using System.Text.RegularExpressions;
 using System.Threading;
 
 static class Client {
-	static string position;
-	static int retry = 2000;
-
 	static HttpWebRequest Request(string method, Uri uri) {
 		var request = (HttpWebRequest)WebRequest.Create(uri);
 		request.Method = method;
@@ -23,51 +20,39 @@ static class Client {
 		return Regex.Match(json, "\"" + name + "\":\"?([^\",}]+)").Groups[1].Value;
 	}
 
-	// Reads one connection to its end. Returns the status at the end of the intent, or null after a cut.
-	static string Follow(Uri stream, ref bool cancel) {
-		var request = Request("GET", stream);
-		request.Accept = "text/event-stream";
-		if (position != null) request.Headers["Last-Event-ID"] = position;
-		using (var answer = (HttpWebResponse)request.GetResponse())
-		using (var lines = new StreamReader(answer.GetResponseStream())) {
-			if (answer.StatusCode == HttpStatusCode.NoContent) return "OVER"; // the end was seen already
-			string line, id = null, data = null;
-			while ((line = lines.ReadLine()) != null) {
-				if (line.StartsWith("retry: ")) retry = int.Parse(line.Substring(7));
-				if (line.StartsWith("id: ")) id = line.Substring(4);
-				if (line.StartsWith("data: ")) data = line.Substring(6);
-				if (line != "" || data == null) continue;
-				string status = Field(data, "status");
-				Console.WriteLine(Field(data, "seq") + " " + status);
-				position = id;
-				data = null;
-				if (Array.IndexOf(new[] { "COMPLETED", "FAILED", "CANCELED", "TIMED_OUT" }, status) >= 0) return status;
-				if (cancel && status == "IN_PROGRESS") {
-					cancel = false;
-					Request("DELETE", new Uri(stream.ToString().Replace("/events/stream", ""))).GetResponse().Close();
-				}
-			}
-			return null;
-		}
-	}
-
 	static int Main(string[] args) {
-		var submit = Request("POST", new Uri(args[0]));
-		submit.ContentType = "application/json";
-		var body = Encoding.UTF8.GetBytes(args[1]);
-		using (var to = submit.GetRequestStream()) to.Write(body, 0, body.Length);
-		Uri stream;
-		using (var answer = new StreamReader(submit.GetResponse().GetResponseStream()))
-			stream = new Uri(submit.RequestUri, Field(answer.ReadToEnd(), "observe_url"));
+		var submit = new WebClient { Encoding = System.Text.Encoding.UTF8 };
+		submit.Headers["Content-Type"] = "application/json";
+		var stream = new Uri(new Uri(args[0]), Field(submit.UploadString(args[0], args[1]), "observe_url"));
 		var cancel = args.Length > 2;
-		for (;; Thread.Sleep(retry)) {
+		var position = "";
+		for (var retry = 2000; ; Thread.Sleep(Math.Min(retry, 60000))) {
+			var ask = Request("GET", stream);
+			ask.Accept = "text/event-stream";
+			ask.Headers["Last-Event-ID"] = position;
+			var frame = new Dictionary<string, string>();
 			try {
-				var end = Follow(stream, ref cancel);
-				if (end != null) return end == "COMPLETED" ? 0 : 1;
+				using (var lines = new StreamReader(ask.GetResponse().GetResponseStream()))
+					for (string line; (line = lines.ReadLine()) != null;) {
+						var part = line.Split(new[] { ": " }, 2, StringSplitOptions.None);
+						if (part.Length == 2) frame[part[0]] = part[1];
+						if (part[0] == "retry") retry = int.Parse(part[1]);
+						if (line != "" || !frame.ContainsKey("data")) continue; // the frame is not whole yet
+						var status = Field(frame["data"], "status");
+						Console.WriteLine(Field(frame["data"], "seq") + " " + status);
+						position = frame["id"];
+						frame.Clear();
+						if (status == "COMPLETED") return 0;
+						if (status == "FAILED" || status == "CANCELED" || status == "TIMED_OUT") return 1;
+						if (!cancel || status != "IN_PROGRESS") continue;
+						cancel = false;
+						Request("DELETE", new Uri(stream.ToString().Split(new[] { "/events/stream" }, 0)[0])).GetResponse().Close();
+					}
 			} catch (WebException problem) {
-				var answer = problem.Response as HttpWebResponse;
-				int code = answer == null ? 503 : (int)answer.StatusCode;
+				var answer = problem.Response as HttpWebResponse; // if anybody was there
+				int seconds, code = answer == null ? 503 : (int)answer.StatusCode;
 				if (code < 500 && code != 429) throw;
+				if (answer != null && int.TryParse(answer.Headers["Retry-After"], out seconds)) retry = seconds * 1000;
 			} catch (IOException) {
 				// cut: come back
 			}

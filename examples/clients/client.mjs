@@ -18,7 +18,6 @@ async function* observe(stream) {
 		try {
 			const headers = { Accept: "text/event-stream", ...position && { "Last-Event-ID": position } }
 			const answer = await fetch(stream, { headers, signal: cut.signal })
-			if (answer.status === 204) return // the end was seen already
 			if (answer.status >= 400 && answer.status < 500 && answer.status !== 429) {
 				throw new RangeError(`the stream was answered with ${answer.status}`)
 			}
@@ -42,7 +41,7 @@ async function* observe(stream) {
 			clearTimeout(silence)
 			cut.abort()
 		}
-		await new Promise(done => setTimeout(done, retry))
+		await new Promise(done => setTimeout(done, Math.min(retry, 60_000)))
 	}
 }
 

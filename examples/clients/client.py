@@ -7,8 +7,6 @@ from urllib.error import HTTPError
 from urllib.parse import urljoin
 from urllib.request import Request, urlopen
 
-ENDS = {"COMPLETED", "FAILED", "CANCELED", "TIMED_OUT"}
-
 
 def submit(url, body):
     """Starts a job and returns the URL of its intent's stream."""
@@ -18,50 +16,39 @@ def submit(url, body):
 
 def observe(stream):
     """Yields all events in order, none twice, however often the stream is cut."""
-    position, retry = None, 2
+    position, retry = "", 2
     while True:
-        headers = {"Accept": "text/event-stream"}
-        if position:
-            headers["Last-Event-ID"] = position
+        ask = Request(stream, headers={"Accept": "text/event-stream", "Last-Event-ID": position})
         try:
             # A sign of life comes every few seconds: silence is a dead connection.
-            with urlopen(Request(stream, headers=headers), timeout=15) as answer:
-                if answer.status == 204:  # the end was seen already
-                    return
-                for event_id, name, value in fields(answer):
+            with urlopen(ask, timeout=15) as lines:
+                frame = {}
+                for line in lines:
+                    name, _, value = line.decode().rstrip("\n").partition(": ")
+                    frame[name] = value
                     if name == "retry":
                         retry = int(value) / 1000
-                    elif name == "data":
-                        position = event_id
-                        yield json.loads(value)
+                    elif not name and "data" in frame:  # the frame is whole
+                        position = frame["id"]
+                        yield json.loads(frame["data"])
+                        frame = {}
         except HTTPError as problem:
             if problem.code < 500 and problem.code != 429:
                 raise
             retry = int(problem.headers.get("Retry-After", retry))
         except (OSError, http.client.HTTPException):
             pass  # cut, or nobody there: come back
-        time.sleep(retry)
-
-
-def fields(lines):
-    """Yields retry at once, and data when a blank line says that its frame is whole."""
-    frame = {}
-    for line in lines:
-        name, _, value = line.decode().rstrip("\n").partition(": ")
-        if name == "retry":
-            yield None, name, value
-        elif name:
-            frame[name] = value
-        elif "data" in frame:
-            yield frame.pop("id", None), "data", frame.pop("data")
+        time.sleep(min(retry, 60))
 
 
 def main(url, body, cancel=None):
     stream = submit(url, body)
     for event in observe(stream):
         print(event["seq"], event["status"], flush=True)
-        if event["status"] in ENDS:
-            return event["status"] != "COMPLETED"
+        if event["status"] == "COMPLETED":
+            return 0
+        if event["status"] in ("FAILED", "CANCELED", "TIMED_OUT"):
+            return 1
         if cancel and event["status"] == "IN_PROGRESS":
             cancel = urlopen(Request(stream.split("/events/stream")[0], method="DELETE")).close()
 
