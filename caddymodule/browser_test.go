@@ -112,6 +112,29 @@ func TestABrowserSeesEveryEventThroughAKillAndStopsAtTheEnd(t *testing.T) {
 	})
 }
 
+func TestABrowserComesBackToACaddyThatWasAwayForAWhile(t *testing.T) {
+	onEachProtocol(t, func(t *testing.T, p *page, streams int) {
+		var jobs []followedJob
+		p.Run(follow, &jobs, streams)
+		p.Terminate() // on HTTP/2 the streams are reset, before the connection goes
+		<-p.Exited
+		p.Run("await aWhile()", nil) // there is nobody to come back to
+		for _, job := range jobs {
+			p.backend.Finishes(job.JobID)
+		}
+		p.resumed = len(p.asked("/"))
+		p.Start()
+		var seen [][]string
+		p.Run(finish, &seen)
+		for _, events := range seen {
+			requireWholeLife(t, events)
+		}
+		for _, job := range jobs {
+			require.Len(t, p.asked("/v1/intents/"+job.IntentID+"/events/stream"), 2, "one that was cut, and one that resumed it")
+		}
+	})
+}
+
 type followedJob struct {
 	IntentID string `json:"intent_id"`
 	JobID    string `json:"job_id"`
