@@ -4,10 +4,11 @@ TAGS := nobadger,nomysql,nopgx
 export GOFLAGS := $(strip $(shell go env GOFLAGS) -trimpath -tags=$(TAGS))
 
 # Tests that start real processes have the tag e2e, those that start foreign servers
-# the tag backends.
+# the tag backends, those of the store in Redis, which need redis-server, the tag redis.
 E2E      := -tags=$(TAGS),e2e
 BACKENDS := -tags=$(TAGS),backends
-ALL      := -tags=$(TAGS),e2e,backends,interop
+REDIS    := -tags=$(TAGS),redis
+ALL      := -tags=$(TAGS),e2e,backends,interop,redis
 
 # Packages whose tests link Caddy. A race build of Caddy takes minutes of its own;
 # all that is concurrent in here is in the others.
@@ -44,7 +45,9 @@ test: ## the whole suite, with real processes; brings what it needs
 	tools/need chromium chromium
 	tools/need chromedriver chromium-driver
 	tools/need strace strace
+	tools/need redis-server redis-server
 	go test -race $(CORE)
+	go test -race $(REDIS) ./store/redisstore
 	go test -timeout 20m $(E2E) $(LINKED)
 
 check: ## vet, format, modernity, staticcheck, who imports whom, examples in the docs

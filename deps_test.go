@@ -21,18 +21,18 @@ import (
 // which may also import what their package may; "." is the root.
 const policy = `
 intent          < adapter, store, observe, engine, probe
-store           < store/boltstore, store/memstore, store/storetest, observe, engine
+store           < store/boltstore, store/memstore, store/redisstore, store/storetest, observe, engine
 adapter         < engine, probe
 internal/sse    < observe
 intent, store, adapter, engine, observe, internal/sse < offload
 internal/keyring < caddymodule
 intent, store   < webhook
 
-adapter, observe, engine, offload, probe, webhook, store/boltstore, store/memstore < caddymodule
+adapter, observe, engine, offload, probe, webhook, store/boltstore, store/memstore, store/redisstore < caddymodule
 caddymodule     < .
 .               < cmd/caddy, examples/quickstart, examples/backends, examples/clients, bench
 
-internal/sse, internal/ssetest, internal/legacytest, internal/caddytest, internal/browsertest, internal/soak, internal/keyring, store/memstore, store/storetest < tests
+internal/sse, internal/ssetest, internal/legacytest, internal/caddytest, internal/redistest, internal/browsertest, internal/soak, internal/keyring, store/memstore, store/storetest < tests
 internal/legacytest < bench
 `
 
@@ -42,10 +42,11 @@ const outside = `
 github.com/google/uuid          < intent
 cel.dev/cel-go                  < adapter
 go.etcd.io/bbolt                < store/boltstore
+github.com/redis/go-redis/v9    < store/redisstore
 golang.org/x/net                < adapter, caddymodule
 golang.org/x/crypto             < internal/keyring
 golang.org/x/time               < engine
-github.com/stretchr/testify     < tests, store/storetest, internal/caddytest, internal/browsertest, internal/soak
+github.com/stretchr/testify     < tests, store/storetest, internal/caddytest, internal/redistest, internal/browsertest, internal/soak
 golang.org/x/tools              < tests
 github.com/standard-webhooks/standard-webhooks < tests
 github.com/caddyserver/caddy/v2 < caddymodule, ., cmd/caddy, examples/quickstart, examples/backends, examples/clients, bench
@@ -97,7 +98,7 @@ type listed struct {
 func listPackages(t *testing.T) []listed {
 	t.Helper()
 	// With the tags, the files of tests that start processes are looked at too.
-	list := exec.CommandContext(t.Context(), "go", "list", "-e", "-tags", "nobadger,nomysql,nopgx,e2e,backends",
+	list := exec.CommandContext(t.Context(), "go", "list", "-e", "-tags", "nobadger,nomysql,nopgx,e2e,backends,redis",
 		"-json=ImportPath,Imports,TestImports,XTestImports", "./...")
 	out, err := list.Output()
 	require.NoError(t, err)

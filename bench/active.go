@@ -221,8 +221,8 @@ type claimedStore struct {
 	done    chan struct{} // closed when there was no more to claim
 }
 
-func (s *claimedStore) Claim(ctx context.Context, n int) ([]store.Held, error) {
-	held, err := s.Store.Claim(ctx, n)
+func (s *claimedStore) Claim(ctx context.Context, n int, of ...store.JobName) ([]store.Held, error) {
+	held, err := s.Store.Claim(ctx, n, of...)
 	if err != nil {
 		return held, err
 	}

@@ -132,8 +132,8 @@ func (s *crowdedStore) addDue(n int) error {
 	return nil
 }
 
-func (s *crowdedStore) Claim(ctx context.Context, n int) ([]store.Held, error) {
-	held, err := s.Store.Claim(ctx, n)
+func (s *crowdedStore) Claim(ctx context.Context, n int, of ...store.JobName) ([]store.Held, error) {
+	held, err := s.Store.Claim(ctx, n, of...)
 	for ; err == nil && s.left > 0 && len(held) < n; s.left-- {
 		now := time.Now()
 		in, _ := runningIntent(now, s.left)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddy-intents/caddy-intents/adapter"
 	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/store"
 )
 
 // An Adoption is a job that nobody submitted here, as somebody found it who asked for
@@ -25,7 +26,7 @@ type Adoption struct {
 // for a job: who comes second is answered store.ErrExists.
 func (e *Engine) Adopt(ctx context.Context, a Adoption) (intent.Intent, error) {
 	now := time.Now()
-	in := intent.Intent{ID: intent.NewID(now, 0), Origin: a.Origin}
+	in := intent.Intent{ID: intent.NewID(now, store.ShardOf("")), Origin: a.Origin}
 	in.Scope, in.Job = a.Job.Scope, a.Job.Name
 	in.Created, in.Deadline = now, now.Add(a.Job.Deadline)
 	in.Sealed = e.seal(a.Job, in.ID, a.Header)

@@ -105,7 +105,7 @@ func benchEngine(b *testing.B, t Transport) (*Engine, []*held) {
 		Poll:   &adapter.Poll{Batch: &adapter.Batch{Target: "/jobs?ids={job_ids}"}},
 	}, adapter.Options{})
 	require.NoError(b, err)
-	name := JobName{"default", "report"}
+	name := JobName{Scope: "default", Name: "report"}
 	e := New(memstore.New())
 	e.Use(&Generation{
 		Jobs: map[JobName]*Job{name: {JobName: name, Adapter: compiled, Pace: DefaultPace, Deadline: time.Hour,

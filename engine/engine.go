@@ -279,7 +279,7 @@ func (e *Engine) resume(h *store.Held) {
 	due := ready
 	if now := e.now(); due < now {
 		pace := DefaultPace
-		if job := e.settings.Load().Jobs[JobName{h.Intent.Scope, h.Intent.Job}]; job != nil {
+		if job := e.settings.Load().Jobs[JobName{Scope: h.Intent.Scope, Name: h.Intent.Job}]; job != nil {
 			pace = job.Pace
 		}
 		due = now.add(spread(pace.Interval))

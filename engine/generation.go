@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/adapter"
+	"github.com/caddy-intents/caddy-intents/store"
 )
 
 // A Transport sends one request to a backend and writes the answer to w. It
@@ -17,7 +18,7 @@ type Transport interface {
 }
 
 // A JobName is the name of a job within its scope.
-type JobName struct{ Scope, Name string }
+type JobName = store.JobName
 
 // A Job is what one job of the config says, compiled.
 type Job struct {

@@ -208,8 +208,8 @@ type moodyStore struct {
 	claimed chan struct{} // what was claimed arrives when this is closed; nil for at once
 }
 
-func (s *moodyStore) Claim(ctx context.Context, n int) ([]store.Held, error) {
-	held, err := s.Store.Claim(ctx, n)
+func (s *moodyStore) Claim(ctx context.Context, n int, of ...store.JobName) ([]store.Held, error) {
+	held, err := s.Store.Claim(ctx, n, of...)
 	s.mu.Lock()
 	claimed := s.claimed
 	s.mu.Unlock()

@@ -62,7 +62,7 @@ func (e *Engine) holdSpread(lease store.Lease, in *intent.Intent, ready, due mom
 	}
 	h := &held{
 		lease:       lease,
-		name:        e.intern(JobName{in.Scope, in.Job}),
+		name:        e.intern(JobName{Scope: in.Scope, Name: in.Job}),
 		deadline:    e.at(lastMoment(in)),
 		cancels:     in.Cancels,
 		undelivered: in.Outgoing != nil,

@@ -315,7 +315,7 @@ var ErrUnreadable = errors.New("the answer tells no status")
 // for another.
 func (e *Engine) Hear(ctx context.Context, in *intent.Intent, a adapter.Answer, asked time.Time) (contradicts bool, err error) {
 	contradicts, err = e.Understand(in, a)
-	job := e.settings.Load().Jobs[JobName{in.Scope, in.Job}]
+	job := e.settings.Load().Jobs[JobName{Scope: in.Scope, Name: in.Job}]
 	if err == nil && job != nil {
 		e.heard(job)
 	}
@@ -341,7 +341,7 @@ func (e *Engine) Hear(ctx context.Context, in *intent.Intent, a adapter.Answer, 
 // Understand is Hear for an answer that must change nothing: to a client of whom it is
 // not known that it means the job of this intent.
 func (e *Engine) Understand(in *intent.Intent, a adapter.Answer) (contradicts bool, err error) {
-	job := e.settings.Load().Jobs[JobName{in.Scope, in.Job}]
+	job := e.settings.Load().Jobs[JobName{Scope: in.Scope, Name: in.Job}]
 	if job == nil {
 		return false, ErrUnreadable
 	}

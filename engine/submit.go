@@ -246,7 +246,7 @@ func (x *exchange) made(id intent.ID) {
 func (x *exchange) newIntent(now time.Time) intent.Intent {
 	s := x.submission
 	in := intent.Intent{
-		ID: intent.NewID(now, 0),
+		ID: intent.NewID(now, store.ShardOf(s.Key)),
 		Origin: intent.Origin{
 			Scope:    s.Job.Scope,
 			Owner:    s.Owner,

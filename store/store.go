@@ -128,7 +128,8 @@ type Reader interface {
 type Writer interface {
 	// Reserve stores an intent of Seq 0, ahead of its POST, and grants it. If it has
 	// a Key, of all that have the same one only one is stored: the others answer
-	// ErrExists until that one is dropped or purged.
+	// ErrExists until that one is dropped or purged. Its id is of the shard that
+	// ShardOf says, as it is for whatever has a Key.
 	Reserve(ctx context.Context, in intent.Intent) (Held, error)
 
 	// Create stores an intent with its first events in one step and grants it.
@@ -170,9 +171,16 @@ type Replay struct {
 
 // A Holder hands out the right to work on an intent.
 type Holder interface {
+	// Term is how long a lease lasts, from before the call that granted or renewed it
+	// was made; 0 for ever.
+	Term() time.Duration
+
 	// Claim grants up to n running intents and reservations that nobody holds.
-	// An answer shorter than n means that there are no more for now.
-	Claim(ctx context.Context, n int) ([]Held, error)
+	// An answer shorter than n means that there are no more for now. If jobs are
+	// named, a store that several processes share grants intents of these only,
+	// and any whose deadline is over: others may have the jobs that the caller
+	// lacks, and if nobody has, somebody still has to end them.
+	Claim(ctx context.Context, n int, of ...JobName) ([]Held, error)
 
 	// Take grants one intent whoever holds it, who is thereby fenced. An ended
 	// intent answers ErrEnded.
@@ -185,6 +193,9 @@ type Holder interface {
 	// Release ends holding before the lease does; the intent can be claimed at once.
 	Release(ctx context.Context, l Lease) error
 }
+
+// A JobName is the name of a job of the config within its scope.
+type JobName struct{ Scope, Name string }
 
 // A Lease is the right to work on an intent for a while, without the intent.
 type Lease struct {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"sync"
+	"time"
 
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/store"
@@ -37,8 +38,12 @@ func (s *Store) held(id intent.ID, r *record) bool {
 	return s.claims.finished || r.granted == s.run || bytes.Compare(id[:], s.claims.passed[:]) <= 0
 }
 
-// Claim is the method of [store.Holder].
-func (s *Store) Claim(ctx context.Context, n int) ([]store.Held, error) {
+// Term is the method of [store.Holder]. Leases of this store never end.
+func (s *Store) Term() time.Duration { return 0 }
+
+// Claim is the method of [store.Holder]. Who has the file is the one to end what nobody
+// else can, so it is granted whatever its job.
+func (s *Store) Claim(ctx context.Context, n int, _ ...store.JobName) ([]store.Held, error) {
 	s.claims.mu.Lock()
 	defer s.claims.mu.Unlock()
 	claimed, err := s.claimReleased(ctx, n)

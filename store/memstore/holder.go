@@ -3,13 +3,17 @@ package memstore
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/store"
 )
 
+// Term is the method of [store.Holder]. Leases of this store never end.
+func (s *Store) Term() time.Duration { return 0 }
+
 // Claim is the method of [store.Holder].
-func (s *Store) Claim(ctx context.Context, n int) ([]store.Held, error) {
+func (s *Store) Claim(ctx context.Context, n int, _ ...store.JobName) ([]store.Held, error) {
 	if err := s.lock(ctx); err != nil {
 		return nil, err
 	}
