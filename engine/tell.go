@@ -21,7 +21,7 @@ type tellingStore struct {
 }
 
 func (s tellingStore) name(in *intent.Intent, events []intent.Event) {
-	job := s.engine.settings.Load().Jobs[JobName{in.Scope, in.Job}]
+	job := s.engine.settings.Load().Jobs[JobName{Scope: in.Scope, Name: in.Job}]
 	if job == nil || job.Teller == nil {
 		return
 	}
