@@ -145,6 +145,9 @@ func (a *App) keyring() *keyring.Keyring {
 // may serve before this one has started, at a reload too: then there is a store, but
 // there are no keys. That is waited for.
 func (a *App) await(ctx context.Context) *parts {
+	if p := a.open(); p != nil { // also for a client that has left already
+		return p
+	}
 	ctx, cancel := context.WithTimeout(ctx, awaitStart)
 	defer cancel()
 	select {

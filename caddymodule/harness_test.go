@@ -1,6 +1,7 @@
 package caddymodule_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -42,6 +43,7 @@ type site struct {
 	addr    string // Caddy's address
 	store   string // path of the store
 	options string // more global options
+	hosts   string // which Caddy serves; empty for its address
 }
 
 func newSite(t *testing.T) *site {
@@ -61,11 +63,17 @@ func (s *site) storage() string { return filepath.Dir(s.store) }
 // for the addresses and the store's path.
 func (s *site) config(block string) []byte {
 	s.t.Helper()
-	text := "{\n\tadmin off\n\tpersist_config off\n\tstorage file_system " + s.storage() + "\n\tintents {\n\t\tstore counted STORE\n\t}\n" + s.options + "\n}\nhttp://ADDR {\n" + block + "\n}\n"
+	text := "{\n\tadmin off\n\tpersist_config off\n\tstorage file_system " + s.storage() + "\n\tintents {\n\t\tstore counted STORE\n\t}\n" + s.options + "\n}\nhttp://" + cmp.Or(s.hosts, "ADDR") + " {\n" + block + "\n}\n"
 	text = strings.NewReplacer("ADDR", s.addr, "TO", s.to, "STORE", s.store).Replace(text)
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 	require.NoError(s.t, err)
 	return adapted
+}
+
+// toEveryHost lets Caddy answer whatever host a request is for.
+func (s *site) toEveryHost() {
+	_, port, _ := strings.Cut(s.addr, ":")
+	s.hosts = ":" + port
 }
 
 // serve starts Caddy with a site block, or reloads it.

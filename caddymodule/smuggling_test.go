@@ -1,0 +1,182 @@
+package caddymodule_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/legacytest"
+	"github.com/caddy-intents/caddy-intents/store"
+	"github.com/caddy-intents/caddy-intents/store/boltstore"
+)
+
+// says sends bytes to Caddy on a connection of their own, and no more, and returns what
+// comes back. To the server the client has left then; its requests count all the same.
+func (s *site) says(bytes string) string {
+	s.t.Helper()
+	c, err := net.Dial("tcp", s.addr)
+	require.NoError(s.t, err)
+	defer c.Close()
+	_, err = io.WriteString(c, bytes)
+	require.NoError(s.t, err)
+	require.NoError(s.t, c.(*net.TCPConn).CloseWrite())
+	require.NoError(s.t, c.SetReadDeadline(time.Now().Add(20*time.Second)))
+	answers, err := io.ReadAll(c)
+	if err != nil {
+		require.ErrorContains(s.t, err, "reset", "there was no end to it") // Caddy left without reading all
+	}
+	return string(answers)
+}
+
+// ledger returns the intents in the store, by the ids of their jobs. Caddy is stopped.
+func (s *site) ledger() map[string]intent.Intent {
+	s.t.Helper()
+	require.NoError(s.t, caddy.Stop())
+	st, err := boltstore.Open(s.store, boltstore.Options{})
+	require.NoError(s.t, err)
+	defer st.Close()
+	kept := make(map[string]intent.Intent)
+	for f := (store.Filter{Limit: 100}); ; {
+		page, err := st.List(s.t.Context(), f)
+		require.NoError(s.t, err)
+		for _, in := range page.Intents {
+			require.NotContains(s.t, kept, in.JobID, "two intents of one job")
+			kept[in.JobID] = in
+		}
+		if page.Next == (intent.ID{}) {
+			return kept
+		}
+		f.Before = page.Next
+	}
+}
+
+// requireSameLedger checks that the backend has the jobs that the store has, no other.
+func (s *site) requireSameLedger() {
+	s.t.Helper()
+	kept := s.ledger()
+	for _, j := range s.backend.Jobs() {
+		require.Contains(s.t, kept, j.ID, "the backend has a job that nobody wrote down: %+v", j)
+		delete(kept, j.ID)
+	}
+	require.Empty(s.t, kept, "no job is behind these")
+}
+
+// TestTheBackendSeesWhatTheLedgerHas: bytes that servers and proxies can understand as
+// one request or as two. Jobs are how many of them may start.
+func TestTheBackendSeesWhatTheLedgerHas(t *testing.T) {
+	const (
+		submit   = "POST /reports/generate HTTP/1.1\r\nHost: a\r\n"
+		smuggled = "POST /reports/generate HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"
+		chunked  = "Transfer-Encoding: chunked\r\n"
+		hello    = "5\r\nhello\r\n0\r\n\r\n"
+	)
+	vectors := map[string]struct {
+		bytes string
+		jobs  int
+	}{
+		"one":                               {submit + "Content-Length: 5\r\n\r\nhello", 1},
+		"one in chunks":                     {submit + chunked + "\r\n" + hello, 1},
+		"two, one after the other":          {submit + "Content-Length: 5\r\n\r\nhello" + submit + "Content-Length: 2\r\n\r\n{}", 2},
+		"one without a length, then one":    {submit + "\r\n" + submit + "Content-Length: 0\r\n\r\n", 2},
+		"one in the body of one":            {submit + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(smuggled)) + smuggled, 1},
+		"one in a chunk of one":             {submit + chunked + fmt.Sprintf("\r\n%x\r\n", len(smuggled)) + smuggled + "\r\n0\r\n\r\n", 1},
+		"CL.TE":                             {submit + "Content-Length: 6\r\n" + chunked + "\r\n0\r\n\r\nG" + smuggled, 1},
+		"CL.TE, with one behind":            {submit + fmt.Sprintf("Content-Length: %d\r\n", 5+len(smuggled)) + chunked + "\r\n0\r\n\r\n" + smuggled, 2},
+		"TE.CL":                             {submit + chunked + "Content-Length: 4\r\n\r\n" + fmt.Sprintf("%x\r\n", len(smuggled)) + smuggled + "\r\n0\r\n\r\n", 1},
+		"TE.TE, the second unknown":         {submit + chunked + "Transfer-Encoding: x\r\n\r\n" + hello + smuggled, 0},
+		"TE.TE, the first unknown":          {submit + "Transfer-Encoding: x\r\n" + chunked + "\r\n" + hello + smuggled, 0},
+		"TE.TE, both chunked":               {submit + chunked + chunked + "\r\n" + hello + smuggled, 0},
+		"TE as a list":                      {submit + "Transfer-Encoding: chunked, identity\r\n\r\n" + hello + smuggled, 0},
+		"TE with gzip":                      {submit + "Transfer-Encoding: gzip, chunked\r\n\r\n" + hello + smuggled, 0},
+		"TE of identity":                    {submit + "Transfer-Encoding: identity\r\nContent-Length: 5\r\n\r\nhello" + smuggled, 0},
+		"TE with a vertical tab":            {submit + "Transfer-Encoding: \x0bchunked\r\nContent-Length: 5\r\n\r\n" + hello, 0},
+		"TE with a space before the colon":  {submit + "Transfer-Encoding : chunked\r\nContent-Length: 5\r\n\r\n" + hello, 0},
+		"TE with a tab":                     {submit + "Transfer-Encoding:\tchunked\r\nContent-Length: 5\r\n\r\n" + hello, 1},
+		"TE in quotes":                      {submit + "Transfer-Encoding: \"chunked\"\r\nContent-Length: 5\r\n\r\n" + hello, 0},
+		"TE in capitals":                    {submit + "TRANSFER-ENCODING: CHUNKED\r\n\r\n" + hello, 1},
+		"TE with a parameter":               {submit + "Transfer-Encoding: chunked;q=1\r\n\r\n" + hello, 0},
+		"TE on a folded line":               {submit + "X: y\r\n Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\nhello", 1},
+		"TE behind a bare CR":               {submit + "X: y\rTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\nhello", 0},
+		"TE behind a bare LF":               {submit + "X: y\nTransfer-Encoding: chunked\r\n\r\n" + hello, 1},
+		"TE behind a NUL":                   {submit + "X: y\x00\r\nTransfer-Encoding: chunked\r\n\r\n" + hello, 0},
+		"TE in HTTP/1.0":                    {"POST /reports/generate HTTP/1.0\r\nHost: a\r\nContent-Length: 5\r\n" + chunked + "\r\n" + hello, 1},
+		"two lengths":                       {submit + "Content-Length: 5\r\nContent-Length: 0\r\n\r\nhello" + smuggled, 0},
+		"two equal lengths":                 {submit + "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", 1},
+		"a list of lengths":                 {submit + "Content-Length: 5, 5\r\n\r\nhello", 0},
+		"a length with a sign":              {submit + "Content-Length: +5\r\n\r\nhello" + smuggled, 0},
+		"a negative length":                 {submit + "Content-Length: -5\r\n\r\nhello" + smuggled, 0},
+		"a length in hex":                   {submit + "Content-Length: 0x5\r\n\r\nhello" + smuggled, 0},
+		"a length with a space in it":       {submit + "Content-Length: 5 0\r\n\r\nhello" + smuggled, 0},
+		"a length beyond all":               {submit + "Content-Length: 99999999999999999999\r\n\r\nhello", 0},
+		"a length with an underscore":       {submit + "Content_Length: 0\r\nContent-Length: 5\r\n\r\nhello", 1},
+		"a length that is not met":          {submit + "Content-Length: 500\r\n\r\nhello", 0},
+		"a chunk with an extension":         {submit + chunked + "\r\n5;a=\"b\r\nhello\r\n0\r\n\r\n", 1},
+		"a chunk whose extension has an LF": {submit + chunked + "\r\n5;\nhello\r\n0\r\n\r\n" + smuggled, 0},
+		"a chunk size in hex with 0x":       {submit + chunked + "\r\n0x5\r\nhello\r\n0\r\n\r\n", 0},
+		"a chunk size with a sign":          {submit + chunked + "\r\n+5\r\nhello\r\n0\r\n\r\n", 0},
+		"a chunk size beyond all":           {submit + chunked + "\r\nfffffffffffffffff\r\nhello\r\n0\r\n\r\n", 0},
+		"a chunk longer than its size":      {submit + chunked + "\r\n3\r\nhello\r\n0\r\n\r\n" + smuggled, 0},
+		"a chunk that ends in LF":           {submit + chunked + "\r\n5\nhello\n0\n\n", 0},
+		"a last chunk that is missing":      {submit + chunked + "\r\n5\r\nhello\r\n", 0},
+		"trailers that are headers":         {submit + chunked + "\r\n5\r\nhello\r\n0\r\nContent-Length: 99\r\nHost: b\r\n\r\n", 1},
+		"a trailer that is a request":       {submit + chunked + "\r\n5\r\nhello\r\n0\r\n" + smuggled, 0},
+		"an absolute form":                  {"POST http://a/reports/generate HTTP/1.1\r\nHost: b\r\nContent-Length: 5\r\n\r\nhello", 1},
+		"an absolute form elsewhere":        {"POST http://169.254.169.254/reports/generate HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", 1},
+		"an authority with a user":          {"POST http://u:p@a/reports/generate HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", 1},
+		"two hosts":                         {submit + "Host: b\r\nContent-Length: 5\r\n\r\nhello", 0},
+		"no host":                           {"POST /reports/generate HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello", 0},
+		"a host with a path":                {"POST /reports/generate HTTP/1.1\r\nHost: a/b\r\nContent-Length: 5\r\n\r\nhello", 0},
+		"HTTP/0.9":                          {"POST /reports/generate\r\n\r\n" + smuggled, 0},
+		"HTTP/2 in words":                   {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + smuggled, 0},
+		"HTTP/1.2":                          {"POST /reports/generate HTTP/1.2\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", 1},
+		"HTTP/9.9":                          {"POST /reports/generate HTTP/9.9\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", 0},
+		"bare LF":                           {"POST /reports/generate HTTP/1.1\nHost: a\nContent-Length: 5\n\nhello", 1},
+		"bare CR":                           {"POST /reports/generate HTTP/1.1\rHost: a\rContent-Length: 5\r\rhello", 0},
+		"a method with a space":             {"POST\t/reports/generate HTTP/1.1\r\nHost: a\r\n\r\n", 0},
+		"a method in small letters":         {"post /reports/generate HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", 0},
+		"a target with a request in it":     {"POST /reports/generate%0d%0aHost:%20b%0d%0a HTTP/1.1\r\nHost: a\r\n\r\n", 0},
+		"a query with a request in it":      {"POST /reports/generate?a=%0d%0a%0d%0aPOST%20/reports/generate HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", 1},
+		"a target with a space":             {"POST /reports/generate /x HTTP/1.1\r\nHost: a\r\n\r\n", 0},
+		"a submit after a stream":           {"GET /v1/intents/events/stream?id=x HTTP/1.1\r\nHost: a\r\n\r\n" + submit + "Content-Length: 5\r\n\r\nhello", 1},
+		"a submit in a GET's body":          {fmt.Sprintf("GET /reports/status/x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", len(smuggled)) + smuggled, 0},
+		"a submit in a DELETE's body":       {fmt.Sprintf("DELETE /v1/intents/x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", len(smuggled)) + smuggled, 0},
+		"a submit behind an upgrade":        {"GET /reports/status/x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n" + smuggled, 1},
+		"a submit that is an upgrade":       {submit + "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n\r\nhello", 1},
+		"a length that the hop drops":       {submit + "Connection: Content-Length\r\nContent-Length: 5\r\n\r\nhello", 1},
+		"a TE that the hop drops":           {submit + "Connection: Transfer-Encoding\r\n" + chunked + "\r\n" + hello, 1},
+		"a CONNECT":                         {"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n" + smuggled, 1},
+		"Expect":                            {submit + "Expect: 100-continue\r\nContent-Length: 5\r\n\r\nhello", 1},
+		"Expect of something else":          {submit + "Expect: 200-ok\r\nContent-Length: 5\r\n\r\nhello", 0},
+	}
+	for name, how := range map[string]string{"inline": report, "queued": inQueue(report, ""), "written ahead": strings.Replace(report, "poll 100ms", "respond intent\npoll 100ms", 1)} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			s.toEveryHost()
+			s.serve(how)
+			for name, v := range vectors {
+				before := len(s.backend.Jobs())
+				answers := s.says(v.bytes)
+				told := strings.Count(answers, "\r\nIntent-Id: ")
+				require.Equal(t, v.jobs, told, "%s: intents in\n%s", name, answers)
+				require.Eventually(t, func() bool { return len(s.backend.Jobs()) == before+told }, 5*time.Second, time.Millisecond, "%s: jobs at the backend", name)
+			}
+			for _, a := range s.backend.Asked() {
+				require.NotContains(t, a.Header, "Transfer-Encoding")
+			}
+			for _, j := range s.backend.Jobs() {
+				require.Contains(t, []string{"hello", "{}", "", smuggled, "5\r\nhe"}, j.Body)
+			}
+			s.backend.EveryJobSays(legacytest.Status{State: "done"})
+			s.requireSameLedger()
+			t.Logf("%d vectors, %d jobs", len(vectors), len(s.backend.Jobs()))
+		})
+	}
+}
