@@ -86,7 +86,8 @@ func TestAFullDiskCostsIntentsOnlyAndHeals(t *testing.T) {
 		d.fill(diskSize)
 		p.fullToTheEnd()
 		watched.goesOn()
-		if random.IntN(4) == 0 {
+		kill := random.IntN(4) == 0
+		if kill {
 			killed++
 			p.Kill()
 			p.Start()
@@ -95,7 +96,7 @@ func TestAFullDiskCostsIntentsOnlyAndHeals(t *testing.T) {
 		p.alive()
 		d.empty()
 		p.heals()
-		watched.ends()
+		watched.ends(kill)
 	}
 	p.ends()
 	p.audit()
@@ -157,13 +158,15 @@ func (w *watched) goesOn() {
 	require.Equal(w.p.t, "done", w.p.eventually(w.jobID, "done"))
 }
 
-// ends reads the stream on to the end, from where it was if it was cut.
-func (w *watched) ends() {
+// ends reads the stream on to the end, from where it was if a kill has cut it. Nothing
+// else may.
+func (w *watched) ends(killed bool) {
 	w.p.t.Helper()
 	for {
 		e, err := w.seen.tryNext()
 		if err != nil {
-			seq := w.seen.seq // where the stream was cut, by a kill
+			require.True(w.p.t, killed, "the stream was cut after %d: %v", w.seen.seq, err)
+			seq := w.seen.seq
 			w.seen = w.p.observe(w.id, "Last-Event-ID", strconv.FormatInt(seq, 10))
 			w.seen.seq = seq
 			continue

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -65,13 +66,27 @@ func NewProcess(t *testing.T) *Process {
 	return p
 }
 
+// handed are the ports that tests of this process were given. None is given twice: two
+// Caddys can listen on one port and share what comes.
+var handed = struct {
+	sync.Mutex
+	ports map[int]bool
+}{ports: make(map[int]bool)}
+
 // FreeAddr is an address that nobody listens on just now. It is none of those that
 // systems hand out by themselves, which could be anybody's until a Caddy that was
 // killed begins again.
 func FreeAddr(t *testing.T) string {
 	t.Helper()
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000))
+	handed.Lock()
+	defer handed.Unlock()
+	for range 1000 {
+		port := 10000 + rand.IntN(20000)
+		if handed.ports[port] {
+			continue
+		}
+		handed.ports[port] = true
+		addr := fmt.Sprintf("127.0.0.1:%d", port)
 		if l, err := net.Listen("tcp", addr); err == nil {
 			require.NoError(t, l.Close())
 			return addr

@@ -5,8 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-
-	"github.com/caddy-intents/caddy-intents/store"
 )
 
 // BackUp writes the store as it stands to what begin returns, which is told the
@@ -17,9 +15,9 @@ func (s *Store) BackUp(ctx context.Context, begin func(size int64) io.Writer) er
 	if err := s.usable(ctx); err != nil {
 		return err
 	}
-	tx, err := s.db.Begin(false)
+	tx, err := s.snapshot()
 	if err != nil {
-		return fmt.Errorf("%w: %w", store.ErrUnavailable, err) // it is closed
+		return err
 	}
 	defer func() { _ = tx.Rollback() }() // cannot fail on an open transaction
 	if _, err := tx.WriteTo(&whileUsable{ctx, s, begin(tx.Size())}); err != nil {

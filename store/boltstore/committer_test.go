@@ -3,11 +3,14 @@ package boltstore
 import (
 	"context"
 	"errors"
+	"runtime"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/bbolt"
 
+	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/store"
 )
 
@@ -114,6 +117,50 @@ func TestUncertainCommitStopsTheStore(t *testing.T) {
 	again := openIn(t, dir)
 	_, err = again.Get(t.Context(), in.ID)
 	require.NoError(t, err)
+}
+
+// Between the write of its last page and the sync of it a commit can be seen in the
+// file, and be gone after a power cut.
+func TestNobodyReadsWhatIsNotSyncedYet(t *testing.T) {
+	for _, end := range []struct {
+		name string
+		err  error
+	}{{"a sync that succeeds", nil}, {"a sync that fails", errors.New("input/output error")}} {
+		t.Run(end.name, func(t *testing.T) {
+			s := openIn(t, t.TempDir())
+			kept := add(t, s)
+			written, synced := make(chan struct{}), make(chan struct{})
+			s.commit = func(tx *bbolt.Tx) error {
+				defer func() { <-synced }()
+				defer close(written)
+				return errors.Join(tx.Commit(), end.err)
+			}
+			in, events := begun()
+			var running sync.WaitGroup
+			running.Go(func() { _, _ = s.Create(t.Context(), in, events) })
+			<-written
+			read := make(chan error, 2)
+			for _, id := range []intent.ID{in.ID, kept.ID} {
+				running.Go(func() {
+					_, err := s.Get(t.Context(), id)
+					read <- err
+				})
+			}
+			for range 1000 {
+				runtime.Gosched()
+			}
+			require.Empty(t, read, "somebody was told")
+			close(synced)
+			running.Wait()
+			for range 2 {
+				if err := <-read; end.err == nil {
+					require.NoError(t, err)
+				} else {
+					require.ErrorIs(t, err, store.ErrUnavailable)
+				}
+			}
+		})
+	}
 }
 
 func TestPanicOfTheDatabaseEndsTheStoreOnly(t *testing.T) {

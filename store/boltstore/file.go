@@ -111,6 +111,7 @@ func (s *Store) confirm() error {
 	if err := s.file.Sync(); err != nil {
 		return fmt.Errorf("confirming the last transaction: syncing: %w", err)
 	}
+	s.durable.Store(int64(id))
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"os/exec"
@@ -89,6 +90,28 @@ func TestANewStoreIsMadeAsSoonAsThereIsRoom(t *testing.T) {
 		allow()
 		add(t, openIn(t, dir))
 		requireAlone(t, dir)
+	}
+}
+
+func TestCompactingWithoutRoomLeavesTheFile(t *testing.T) {
+	if !inProcessOfItsOwn(t) {
+		return
+	}
+	for _, limit := range []uint64{1, 8192, 1 << 14} {
+		dir, kept := grown(t)
+		before, err := os.ReadFile(pathIn(dir))
+		require.NoError(t, err)
+		allow := limitFiles(t, limit)
+		_, _, err = Compact(pathIn(dir))
+		require.Error(t, err)
+		require.True(t, noRoom(err), "%v", err)
+		allow()
+		after, err := os.ReadFile(pathIn(dir))
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(before, after))
+		requireAlone(t, dir)
+		_, err = openIn(t, dir).Get(t.Context(), kept.ID)
+		require.NoError(t, err)
 	}
 }
 

@@ -55,6 +55,9 @@ type Store struct {
 	committer *committer
 	commit    func(*bbolt.Tx) error // (*bbolt.Tx).Commit
 
+	committing sync.RWMutex // locked from before a commit until it is known whether it is durable
+	durable    atomic.Int64 // the last transaction that is
+
 	breakdown atomic.Pointer[error]
 	down      chan struct{} // closed by breakDown
 	refusing  atomic.Bool   // the last group could not be written; of the committer
@@ -109,12 +112,34 @@ func (s *Store) view(ctx context.Context, f func(*txn) error) (err error) {
 		}
 	}()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // a page that cannot be read is a fault
-	tx, err := s.db.Begin(false)
+	tx, err := s.snapshot()
 	if err != nil {
-		return fmt.Errorf("%w: %w", store.ErrUnavailable, err) // it is closed
+		return err
 	}
 	defer func() { _ = tx.Rollback() }() // cannot fail on an open transaction
 	return f(bucketsOf(tx))
+}
+
+// snapshot begins a transaction that reads what is durable. bbolt shows a commit as
+// soon as its last page is written. Until that page is synced, a power cut or a failed
+// sync can take back what a reader would have told somebody.
+func (s *Store) snapshot() (*bbolt.Tx, error) {
+	for {
+		tx, err := s.db.Begin(false)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", store.ErrUnavailable, err) // it is closed
+		}
+		if int64(tx.ID()) <= s.durable.Load() {
+			return tx, nil
+		}
+		_ = tx.Rollback()    // cannot fail on an open transaction
+		s.committing.RLock() // once the commit is over
+		err = s.broken()
+		s.committing.RUnlock()
+		if err != nil {
+			return nil, err
+		}
+	}
 }
 
 // usable says why a call cannot go on.

@@ -42,10 +42,18 @@ func (s *Store) transact(f func(*bbolt.Tx) error) (err error) {
 		}
 		return s.refused(err)
 	}
+	return s.commitDurably(tx)
+}
+
+// commitDurably commits. Readers of what is written and not synced wait for its end.
+func (s *Store) commitDurably(tx *bbolt.Tx) error {
+	s.committing.Lock()
+	defer s.committing.Unlock()
 	id := tx.ID()
 	if err := s.commit(tx); err != nil {
 		return s.failed(id, err)
 	}
+	s.durable.Store(int64(id))
 	return nil
 }
 
