@@ -288,7 +288,7 @@ func (e *Engine) assemble(ctx context.Context, b *batch, all []*held, steps []st
 	for i, h := range all {
 		s := &steps[i]
 		s.job = b.job
-		in, err := e.store.Get(ctx, h.lease.ID)
+		in, err := e.load(ctx, h)
 		if err != nil {
 			*s = e.storeFailed(h, *s, err)
 			continue

@@ -63,7 +63,7 @@ func (e *Engine) Cancel(ctx context.Context, id intent.ID, c Cancellation) (inte
 
 // cancelSeized is Cancel while no other step of the intent can run.
 func (e *Engine) cancelSeized(ctx context.Context, h *held, c Cancellation) (intent.Intent, step, error) {
-	in, err := e.store.Get(ctx, h.lease.ID)
+	in, err := e.load(ctx, h)
 	if err != nil {
 		return in, e.storeFailed(h, step{}, err), err
 	}
@@ -172,11 +172,9 @@ func (e *Engine) seize(ctx context.Context, id intent.ID) (*held, error) {
 		h, busy := e.trySeize(id)
 		switch {
 		case h == nil:
-			taken, err := e.store.Take(ctx, id)
-			if err != nil {
+			if err := e.takeOver(ctx, id); err != nil {
 				return nil, err
 			}
-			e.hold(taken.Lease, &taken.Intent, e.now())
 			continue
 		case busy == nil:
 			return h, nil
@@ -189,12 +187,25 @@ func (e *Engine) seize(ctx context.Context, id intent.ID) (*held, error) {
 	}
 }
 
+// takeOver holds an intent that nobody here holds, whoever else does.
+func (e *Engine) takeOver(ctx context.Context, id intent.ID) error {
+	taken, err := e.store.Take(ctx, id)
+	if err == nil {
+		e.hold(taken.Lease, &taken.Intent, e.now())
+	}
+	return err
+}
+
 // trySeize returns the held intent if there is one, and what is closed when its
 // step is over if one is under way.
 func (e *Engine) trySeize(id intent.ID) (*held, <-chan struct{}) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	h := e.holds[id]
+	if h != nil && !h.busy && e.lost(h) {
+		e.forget(h)
+		h = nil
+	}
 	if h == nil {
 		return nil, nil
 	}

@@ -18,8 +18,9 @@ var ErrStopping = errors.New("engine is stopping")
 // Stop joins all it has started. It may be used before Start: what is submitted
 // then is followed from Start on.
 type Engine struct {
-	store store.Store
-	begun time.Time // what moments count from
+	store  store.Store
+	ledger *ledger   // what the store granted; nil if it grants for ever
+	begun  time.Time // what moments count from
 
 	settings atomic.Pointer[Generation]
 	told     told
@@ -28,7 +29,7 @@ type Engine struct {
 
 	ctx     context.Context // ends with Stop; the cause is ErrStopping
 	cancel  context.CancelCauseFunc
-	loops   sync.WaitGroup // schedule, claim, retain
+	loops   sync.WaitGroup // schedule, claim or keepLeases, retain
 	running sync.WaitGroup // polls
 	wake    chan struct{}  // capacity 1: the heap has a new first entry; full means that the schedule will look anyway
 	deaf    func()         // ends listening to the store
@@ -76,6 +77,9 @@ func New(s store.Store) *Engine {
 		interrupts:  make(map[*held]context.CancelCauseFunc),
 	}
 	e.store = tellingStore{s, e}
+	if e.ledger = newLedger(s); e.ledger != nil {
+		e.store = tellingStore{e.ledger, e}
+	}
 	e.settings.Store(noSettings)
 	e.deaf = s.Listen(e.hear)
 	return e
@@ -84,7 +88,11 @@ func New(s store.Store) *Engine {
 // Start begins to work on what the store holds. It returns at once; intents of an
 // earlier life are taken over in the background.
 func (e *Engine) Start() {
-	e.loops.Go(e.claim)
+	if e.ledger != nil {
+		e.loops.Go(e.keepLeases)
+	} else {
+		e.loops.Go(e.claim)
+	}
 	e.loops.Go(e.schedule)
 	e.loops.Go(e.retain)
 }
@@ -97,6 +105,7 @@ func (e *Engine) Stop() {
 	e.deaf()
 	e.loops.Wait()
 	e.running.Wait()
+	e.releaseAll()
 }
 
 // schedule sleeps until the first entry of the heap is due and starts what is.
@@ -144,6 +153,7 @@ func (e *Engine) begin(h *held, now moment) {
 	case now >= h.deadline && (job == nil || h.undelivered || !job.CancelAtDeadline && !h.cancels):
 		h.waiting, h.busy = false, true
 		e.beginExpiry(h)
+	case job == nil && e.yield(h, now):
 	case job == nil:
 		e.park(h)
 	default:

@@ -49,7 +49,7 @@ func (e *Engine) expired(h *held, s step) (next *held) {
 }
 
 func (e *Engine) expireOnce(h *held) step {
-	in, err := e.store.Get(e.ctx, h.lease.ID)
+	in, err := e.load(e.ctx, h)
 	if err != nil {
 		return e.storeFailed(h, step{}, err)
 	}

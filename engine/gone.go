@@ -53,6 +53,9 @@ func (e *Engine) NoteCancel(ctx context.Context, scope, statusURL string) {
 	}
 	e.Void(id)
 	h, busy := e.trySeize(id)
+	if h == nil && e.ledger != nil && e.takeOver(ctx, id) == nil {
+		h, busy = e.trySeize(id)
+	}
 	switch {
 	case h == nil:
 		return
@@ -76,7 +79,7 @@ func (e *Engine) NoteCancel(ctx context.Context, scope, statusURL string) {
 
 // storeCancel stores what is known of a cancel while no step of h is under way.
 func (e *Engine) storeCancel(ctx context.Context, h *held, c intent.Cancel) step {
-	in, err := e.store.Get(ctx, h.lease.ID)
+	in, err := e.load(ctx, h)
 	if err != nil {
 		return e.storeFailed(h, step{}, err)
 	}

@@ -162,7 +162,7 @@ func (e *Engine) pollOnce(ctx context.Context, h *held, started moment) step {
 	if s.job == nil {
 		return s
 	}
-	in, err := e.store.Get(ctx, h.lease.ID)
+	in, err := e.load(ctx, h)
 	if err != nil {
 		return e.storeFailed(h, s, err)
 	}

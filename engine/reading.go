@@ -396,7 +396,7 @@ func (e *Engine) take(ctx context.Context, h *held, a adapter.Answer, asked mome
 	if s.job == nil {
 		return s
 	}
-	in, err := e.store.Get(ctx, h.lease.ID)
+	in, err := e.load(ctx, h)
 	if err != nil {
 		return e.storeFailed(h, s, err)
 	}

@@ -3,17 +3,18 @@ package memstore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/store"
 )
 
-// Term is the method of [store.Holder]. Leases of this store never end.
-func (s *Store) Term() time.Duration { return 0 }
+// Term is the method of [store.Holder].
+func (s *Store) Term() time.Duration { return s.term }
 
 // Claim is the method of [store.Holder].
-func (s *Store) Claim(ctx context.Context, n int, _ ...store.JobName) ([]store.Held, error) {
+func (s *Store) Claim(ctx context.Context, n int, of ...store.JobName) ([]store.Held, error) {
 	if err := s.lock(ctx); err != nil {
 		return nil, err
 	}
@@ -23,14 +24,24 @@ func (s *Store) Claim(ctx context.Context, n int, _ ...store.JobName) ([]store.H
 		if len(claimed) >= n {
 			break
 		}
-		if r.held || r.ended {
+		if r.ended || r.held && (s.term == 0 || time.Now().Before(r.until)) {
 			continue
 		}
-		granted, err := r.grant(id)
+		in, err := decode[intent.Intent](r.body)
 		if err != nil {
 			return claimed, err
 		}
+		if s.term > 0 && len(of) > 0 && time.Now().Before(in.Deadline) && !slices.Contains(of, store.JobName{Scope: in.Scope, Name: in.Job}) {
+			continue
+		}
+		if r.held { // its lease is over, and who had it is to find that out
+			r.epoch++
+		}
 		r.held = true
+		granted, err := s.grant(id, r)
+		if err != nil {
+			return claimed, err
+		}
 		claimed = append(claimed, granted)
 	}
 	return claimed, nil
@@ -51,16 +62,19 @@ func (s *Store) Take(ctx context.Context, id intent.ID) (store.Held, error) {
 	}
 	r.held = true
 	r.epoch++
-	return r.grant(id)
+	return s.grant(id, r)
 }
 
-// grant answers the holder. Leases of this store never end.
-func (r *record) grant(id intent.ID) (store.Held, error) {
+// grant answers the holder and begins a term.
+func (s *Store) grant(id intent.ID, r *record) (store.Held, error) {
 	in, err := decode[intent.Intent](r.body)
 	if err != nil {
 		return store.Held{}, fmt.Errorf("decoding intent %s: %w", id, err)
 	}
-	return store.Held{Lease: store.Lease{ID: id, Epoch: r.epoch}, Intent: in}, nil
+	if s.term > 0 {
+		r.until = time.Now().Add(s.term)
+	}
+	return store.Held{Lease: store.Lease{ID: id, Epoch: r.epoch}, Until: r.until, Intent: in}, nil
 }
 
 // Renew is the method of [store.Holder].
@@ -70,9 +84,12 @@ func (s *Store) Renew(ctx context.Context, leases []store.Lease) (lost []intent.
 	}
 	defer s.mu.Unlock()
 	for _, l := range leases {
-		if _, err := s.held(l); err != nil {
+		r, err := s.held(l)
+		if err != nil {
 			lost = append(lost, l.ID)
+			continue
 		}
+		r.until = time.Now().Add(s.term)
 	}
 	return lost, nil
 }

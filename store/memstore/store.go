@@ -1,7 +1,7 @@
 // Package memstore keeps intents in memory, for tests and demos: nothing survives
 // the process. It is also the smallest correct [store.Store] and the one to read
-// before writing another. One mutex guards everything, there is no goroutine and
-// no clock, so it works inside testing/synctest.
+// before writing another. One mutex guards everything, there is no goroutine, and no
+// clock but for leases, so it works inside testing/synctest.
 //
 // Intents and events are kept as JSON, as a durable store would keep them. That
 // is what makes every answer the caller's own, down to the last map and pointer,
@@ -24,6 +24,7 @@ import (
 // Store is a [store.Store]. Make it with [New].
 type Store struct {
 	board store.Board
+	term  time.Duration // of leases; 0 for ever
 
 	mu      sync.Mutex
 	closed  bool
@@ -41,6 +42,7 @@ type record struct {
 	events  [][]byte // of intent.Event; the one of seq n at n-1
 	epoch   int64
 	held    bool
+	until   time.Time // when that ends; zero for never
 	ended   bool
 	expires time.Time
 	job     store.JobKey // zero until delivered
@@ -58,6 +60,14 @@ func New() *Store {
 		keys:    make(map[string]intent.ID),
 		outbox:  make(map[store.MessageID]letter),
 	}
+}
+
+// NewLeased returns an empty store whose leases end, as those of a store do that several
+// processes share. In a test, engines in one process share it.
+func NewLeased(term time.Duration) *Store {
+	s := New()
+	s.term = term
+	return s
 }
 
 // Close is the method of [store.Store].

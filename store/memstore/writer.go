@@ -72,7 +72,7 @@ func (s *Store) add(ctx context.Context, in *intent.Intent, body []byte, events 
 	}
 	s.records[in.ID] = r
 	s.set(r, in, body, events)
-	return r.grant(in.ID)
+	return s.grant(in.ID, r)
 }
 
 // Append is the method of [store.Writer].

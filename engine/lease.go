@@ -1,0 +1,177 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/store"
+)
+
+// The parts of a lease's term: it is renewed after a third of it, so that one renewal
+// may fail, and what others have let go of is looked for four times as often as would do.
+const (
+	renewsPerTerm = 3
+	looksPerTerm  = 15
+)
+
+// renewBatch bounds how many leases one call renews.
+const renewBatch = 1000
+
+// keepLeases renews what is held and claims what nobody holds, until Stop. Start starts
+// it in place of claim, if the leases of the store end.
+func (e *Engine) keepLeases() {
+	look := e.ledger.term / looksPerTerm
+	var renewed, ailing time.Time
+	for wait := rand.N(look); e.sleep(wait); wait = look {
+		if time.Since(renewed) >= e.ledger.term/renewsPerTerm-look/2 {
+			if err := e.renew(); err != nil {
+				if ailing.IsZero() && e.ctx.Err() == nil {
+					e.log().Error("renewing leases; what is held is let stand until the store answers", "err", err)
+				}
+				ailing = time.Now()
+				continue
+			}
+			renewed = time.Now()
+		}
+		// After an outage everybody's leases may be over. Whoever lives has time to renew
+		// them first, or all intents would change hands.
+		if !ailing.IsZero() && time.Since(ailing) < e.ledger.term {
+			continue
+		}
+		ailing = time.Time{}
+		e.claimFree()
+	}
+}
+
+// renew extends all leases, and forgets what was lost.
+func (e *Engine) renew() error {
+	ctx, cancel := context.WithTimeout(e.ctx, e.ledger.term/renewsPerTerm)
+	defer cancel()
+	leases := e.ledger.all()
+	for some := range slices.Chunk(leases, renewBatch) {
+		lost, err := e.ledger.renew(ctx, some)
+		if err != nil {
+			return err
+		}
+		e.lose(lost)
+	}
+	if len(leases) == 0 { // is the store there?
+		_, err := e.ledger.renew(ctx, nil)
+		return err
+	}
+	return nil
+}
+
+// lose forgets what somebody else holds now. A step under way finds that out when it
+// stores what it came to.
+func (e *Engine) lose(lost []store.Lease) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, lease := range lost {
+		e.log().Info("somebody else holds an intent now", "intent", lease.ID)
+		if h := e.holds[lease.ID]; h != nil && h.lease == lease && !h.busy {
+			e.forget(h)
+		}
+	}
+}
+
+// claimFree claims what nobody holds of the jobs that there are, and what is past its
+// deadline.
+func (e *Engine) claimFree() {
+	g := e.settings.Load()
+	jobs := make([]store.JobName, 0, len(g.Jobs))
+	for name := range g.Jobs {
+		jobs = append(jobs, name)
+	}
+	if len(jobs) == 0 {
+		return // to a store that would be any job
+	}
+	for e.ctx.Err() == nil {
+		asked := time.Now()
+		batch, err := e.store.Claim(e.ctx, claimBatch, jobs...)
+		for i := range batch {
+			e.resume(&batch[i])
+		}
+		if len(batch) > 0 {
+			e.log().Info("claimed intents that nobody held", "count", len(batch))
+		}
+		if err != nil {
+			if e.ctx.Err() == nil {
+				e.log().Error("claiming intents", "err", err)
+			}
+			return
+		}
+		if len(batch) < claimBatch || time.Since(asked) > e.ledger.term/renewsPerTerm {
+			return
+		}
+	}
+}
+
+// load reads the intent of h as it stands, if h may be acted on: who was paused, or cut
+// off from the store, must not do what its successor does already.
+func (e *Engine) load(ctx context.Context, h *held) (intent.Intent, error) {
+	if e.ledger != nil {
+		if err := e.ledger.check(h.lease); err != nil {
+			return intent.Intent{}, err
+		}
+	}
+	return e.store.Get(ctx, h.lease.ID)
+}
+
+// lost reports whether somebody else holds h, as far as it is known here.
+func (e *Engine) lost(h *held) bool {
+	return e.ledger != nil && errors.Is(e.ledger.check(h.lease), store.ErrFenced)
+}
+
+// yield lets go of h, whose job is not in the config: another replica may have it. It
+// reports whether it did; in a store that nobody else has, h is kept. The caller holds
+// e.mu.
+func (e *Engine) yield(h *held, now moment) bool {
+	if e.ledger == nil || e.settings.Load() == noSettings || h.deadline <= now {
+		return false
+	}
+	if e.told.first("yield", h.name.Scope, h.name.Name) {
+		e.log().Warn("intents of a job that this config does not have are left to replicas that have it; without one they wait for their deadline",
+			"scope", h.name.Scope, "job", h.name.Name)
+	}
+	e.ledger.letGo(h.lease)
+	e.forget(h)
+	return true
+}
+
+// releasers is how many leases are given back at the same time; releaseTimeout bounds
+// that, since they end by themselves.
+const (
+	releasers      = 16
+	releaseTimeout = 5 * time.Second
+)
+
+// releaseAll gives back what is held, so that others need not wait for the leases to end.
+func (e *Engine) releaseAll() {
+	if e.ledger == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
+	defer cancel()
+	leases := make(chan store.Lease) // whoever is free takes the next
+	var all sync.WaitGroup
+	for range releasers {
+		all.Go(func() {
+			for lease := range leases {
+				if ctx.Err() == nil {
+					_ = e.ledger.Release(ctx, lease) // it ends by itself
+				}
+			}
+		})
+	}
+	for _, lease := range e.ledger.all() {
+		leases <- lease
+	}
+	close(leases)
+	all.Wait()
+}

@@ -1,0 +1,300 @@
+package engine_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-intents/caddy-intents/adapter"
+	"github.com/caddy-intents/caddy-intents/engine"
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/legacytest"
+	"github.com/caddy-intents/caddy-intents/store"
+	"github.com/caddy-intents/caddy-intents/store/memstore"
+)
+
+const term = 15 * time.Second
+
+// A replica is a tester among others: they share a store whose leases end, and a backend.
+type replica struct {
+	*tester
+	cable *cable
+	asked *askedBy
+}
+
+// replicas runs a test in virtual time with so many engines that are started.
+func replicas(t *testing.T, n int, test func(t *testing.T, all []*replica)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		shared, backend := memstore.NewLeased(term), legacytest.New()
+		var all []*replica
+		for range n {
+			r := newReplica(t, shared, backend)
+			defer func() { r.engine.Stop() }()
+			r.engine.Start()
+			all = append(all, r)
+		}
+		test(t, all)
+	})
+}
+
+func newReplica(t *testing.T, shared store.Store, backend *legacytest.Backend) *replica {
+	r := &replica{cable: &cable{Store: shared}, asked: &askedBy{backend: backend}}
+	r.tester = &tester{t: t, backend: backend, store: &moodyStore{Store: r.cable}, log: new(logLines)}
+	r.engine = engine.New(r.store)
+	r.reload(r.asked.bring)
+	return r
+}
+
+// dies ends a replica as kill -9 does: it gives nothing back.
+func (r *replica) dies() {
+	r.cable.cut.Store(true)
+	r.engine.Stop()
+}
+
+// polls counts those that this replica has made, since the last time.
+func (r *replica) polls() int64 { return r.asked.polls.Swap(0) }
+
+// askedBy is the way of one replica to the backend.
+type askedBy struct {
+	backend *legacytest.Backend
+	polls   atomic.Int64
+}
+
+func (a *askedBy) bring(job *engine.Job, _ *adapter.Spec) {
+	job.Backend = &engine.Backend{Name: "default", Transport: a, InFlight: engine.DefaultInFlight, Rate: engine.DefaultRate}
+}
+
+func (a *askedBy) Send(w http.ResponseWriter, r *http.Request) error {
+	if r.Method == http.MethodGet {
+		a.polls.Add(1)
+	}
+	return a.backend.Send(w, r)
+}
+
+// A cable is what connects a replica to the store. It can be cut, or lose renewals only.
+type cable struct {
+	store.Store
+	cut, losesRenewals atomic.Bool
+}
+
+func (c *cable) whole() error {
+	if c.cut.Load() {
+		return store.ErrUnavailable
+	}
+	return nil
+}
+
+func (c *cable) Get(ctx context.Context, id intent.ID) (intent.Intent, error) {
+	if err := c.whole(); err != nil {
+		return intent.Intent{}, err
+	}
+	return c.Store.Get(ctx, id)
+}
+
+func (c *cable) Create(ctx context.Context, in intent.Intent, events []intent.Event) (store.Held, error) {
+	if err := c.whole(); err != nil {
+		return store.Held{}, err
+	}
+	return c.Store.Create(ctx, in, events)
+}
+
+func (c *cable) Append(ctx context.Context, ch store.Change) error {
+	if err := c.whole(); err != nil {
+		return err
+	}
+	return c.Store.Append(ctx, ch)
+}
+
+func (c *cable) Claim(ctx context.Context, n int, of ...store.JobName) ([]store.Held, error) {
+	if err := c.whole(); err != nil {
+		return nil, err
+	}
+	return c.Store.Claim(ctx, n, of...)
+}
+
+func (c *cable) Renew(ctx context.Context, leases []store.Lease) ([]intent.ID, error) {
+	if err := c.whole(); err != nil || c.losesRenewals.Load() {
+		return nil, store.ErrUnavailable
+	}
+	return c.Store.Renew(ctx, leases)
+}
+
+func (c *cable) Release(ctx context.Context, l store.Lease) error {
+	if err := c.whole(); err != nil {
+		return err
+	}
+	return c.Store.Release(ctx, l)
+}
+
+func TestAnIntentIsPolledByOneReplica(t *testing.T) {
+	replicas(t, 3, func(t *testing.T, all []*replica) {
+		id, job := all[0].submit()
+		all[1].watch(id, time.Hour)
+		all[0].advance(10 * time.Minute)
+		require.InDelta(t, 300, all[0].polls(), 2, "somebody watches at another replica")
+		require.Zero(t, all[1].polls())
+		require.Zero(t, all[2].polls())
+		all[0].backend.Finishes(job)
+		all[0].advance(2 * time.Second)
+		all[0].wantEvents(id, "created submitted delivered in_progress in_progress completed")
+	})
+}
+
+func TestADeadReplicasIntentsAreTakenOverWithinALease(t *testing.T) {
+	replicas(t, 2, func(t *testing.T, all []*replica) {
+		a, b := all[0], all[1]
+		id, job := a.submit()
+		b.watch(id, time.Hour)
+		a.advance(time.Minute)
+		a.dies()
+		b.advance(term + time.Second)
+		require.Zero(t, b.tester.get(id).Error)
+		require.Positive(t, b.engineHolds(id), "it is b's now")
+		b.backend.Finishes(job)
+		b.advance(3 * time.Second)
+		b.wantEvents(id, "created submitted delivered in_progress in_progress completed")
+	})
+}
+
+// engineHolds is 1 if the engine of this replica holds the intent.
+func (r *replica) engineHolds(id intent.ID) int {
+	if _, ok := r.engine.Polling(id); ok {
+		return 1
+	}
+	return 0
+}
+
+func TestWhatAStoppedReplicaHeldIsGivenBackAtOnce(t *testing.T) {
+	replicas(t, 2, func(t *testing.T, all []*replica) {
+		a, b := all[0], all[1]
+		var ids []intent.ID
+		for range 40 {
+			id, _ := a.submit()
+			ids = append(ids, id)
+		}
+		a.engine.Stop()
+		b.advance(term / 15)
+		for _, id := range ids {
+			require.Positive(t, b.engineHolds(id))
+		}
+	})
+}
+
+func TestAReplicaThatCannotRenewStopsBeforeItsLeaseEndsAndIsFencedAfterIt(t *testing.T) {
+	replicas(t, 2, func(t *testing.T, all []*replica) {
+		a, b := all[0], all[1]
+		id, job := a.submit()
+		b.watch(id, time.Hour)
+		a.advance(time.Minute)
+		a.cable.losesRenewals.Store(true)
+		a.advance(term / 3)
+		a.polls()
+		a.advance(term / 5)
+		require.Positive(t, a.polls(), "it holds it still")
+		require.Zero(t, b.polls())
+		for b.engineHolds(id) == 0 {
+			a.polls()
+			b.advance(100 * time.Millisecond)
+		}
+		require.Zero(t, a.polls(), "it has stopped before")
+		b.advance(10 * time.Second)
+		require.Zero(t, a.polls(), "b does that")
+		require.Positive(t, b.polls())
+		a.cable.losesRenewals.Store(false)
+		a.advance(time.Minute)
+		require.Zero(t, a.polls())
+		require.Zero(t, a.engineHolds(id))
+		require.Len(t, a.log.with("somebody else holds an intent now"), 1)
+		b.backend.Finishes(job)
+		b.advance(3 * time.Second)
+		b.wantEvents(id, "created submitted delivered in_progress in_progress completed")
+	})
+}
+
+func TestIntentsDoNotChangeHandsInAnOutageOfTheStore(t *testing.T) {
+	replicas(t, 2, func(t *testing.T, all []*replica) {
+		a, b := all[0], all[1]
+		ofA, _ := a.submit()
+		ofB, _ := b.submit()
+		for _, outage := range []time.Duration{time.Second, term, 10 * term} {
+			a.cable.cut.Store(true)
+			b.cable.cut.Store(true)
+			a.advance(outage)
+			b.cable.cut.Store(false)
+			a.advance(2 * time.Second)
+			a.cable.cut.Store(false)
+			a.advance(2 * term)
+			require.Equal(t, []int{1, 0, 0, 1}, []int{a.engineHolds(ofA), a.engineHolds(ofB), b.engineHolds(ofA), b.engineHolds(ofB)})
+		}
+		a.polls()
+		a.advance(2 * time.Minute)
+		require.Positive(t, a.polls())
+	})
+}
+
+func TestAnIntentOfAJobThatAReplicaLacksGoesToOneThatHasIt(t *testing.T) {
+	replicas(t, 2, func(t *testing.T, all []*replica) {
+		a, b := all[0], all[1]
+		rename := func(to string) func(*engine.Job, *adapter.Spec) {
+			return func(job *engine.Job, _ *adapter.Spec) { job.Name = to }
+		}
+		id, _ := a.submit()
+		a.watch(id, 24*time.Hour)
+		a.reload(a.asked.bring, rename("renamed"))
+		a.advance(2*time.Second + term + time.Second)
+		require.Positive(t, b.engineHolds(id))
+		b.reload(b.asked.bring, rename("renamed"))
+		b.advance(time.Hour)
+		require.Equal(t, []int{0, 0}, []int{a.engineHolds(id), b.engineHolds(id)}, "it is parked: nobody has its job")
+		require.Len(t, b.log.with("left to replicas that have it"), 1)
+		b.advance(23 * time.Hour)
+		require.Equal(t, intent.TimedOut, b.get(id).Status, "somebody ends it")
+	})
+}
+
+func TestWhatIsCanceledAtAnotherReplicaIsPolledNoMore(t *testing.T) {
+	replicas(t, 2, func(t *testing.T, all []*replica) {
+		a, b := all[0], all[1]
+		id, _ := a.submit()
+		a.advance(time.Second)
+		in, err := b.engine.Cancel(t.Context(), id, engine.Cancellation{})
+		require.NoError(t, err)
+		require.Equal(t, intent.Canceled, in.Status)
+		a.advance(time.Minute)
+		a.polls()
+		a.advance(time.Hour)
+		require.Zero(t, a.polls())
+		require.Zero(t, a.engineHolds(id))
+	})
+}
+
+func TestARequestThatTakesLongIsNotTakenForLost(t *testing.T) {
+	replicas(t, 2, func(t *testing.T, all []*replica) {
+		a, b := all[0], all[1]
+		a.backend.Meets(legacytest.Submits, legacytest.Late(2*time.Minute), 1)
+		answered := make(chan *httptest.ResponseRecorder)
+		go func() {
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest("POST", "/reports/generate", strings.NewReader(`{"kind":"annual"}`))
+			_ = a.engine.Submit(w, r, engine.Submission{Job: a.job, Scheme: "https", Key: "k", Base: "/v1/intents"})
+			answered <- w
+		}()
+		b.advance(time.Minute)
+		held, _, err := b.store.ByKey(t.Context(), "k")
+		require.NoError(t, err)
+		require.True(t, held.Reserved(), "its request is under way")
+		w := <-answered
+		id, err := intent.ParseID(w.Header().Get("Intent-Id"))
+		require.NoError(t, err, "answer %d %s", w.Code, w.Body)
+		a.advance(time.Second)
+		a.wantEvents(id, "created submitted delivered in_progress in_progress")
+	})
+}
