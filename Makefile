@@ -18,7 +18,8 @@ CORE    = $(filter-out $(LINKED),$(shell go list $(E2E) ./...))
 
 # Each fuzz target runs for this long.
 FUZZTIME ?= 20s
-# Random executions of the reading path, and of the XML reader, after that.
+# Random executions of the reading path, of the XML reader, and of what hostile words go into,
+# after that.
 EXECS ?= 10000000
 # Rounds of kill -9 in make soak; make test plays five.
 ROUNDS ?= 50
@@ -70,9 +71,9 @@ faults: ## every fault of docs/faults.md at its full count, DISK_CYCLES=50; as r
 	tools/need strace strace
 	INTENTS_DISK_CYCLES=$(DISK_CYCLES) INTENTS_EIO=0 go test -count=1 -timeout 20m -parallel 8 -v -run 'AFullDisk|EveryWriteThatFails' $(E2E) ./caddymodule
 
-fuzz: ## every fuzz target, FUZZTIME=20s each; then EXECS=10000000 random answers and XML bodies
+fuzz: ## every fuzz target, FUZZTIME=20s each; then EXECS=10000000 random answers, XML bodies and hostile words
 	tools/fuzz $(FUZZTIME)
-	INTENTS_EXECS=$(EXECS) go test -count=1 -timeout 2h -v -run Random ./adapter
+	INTENTS_EXECS=$(EXECS) go test -count=1 -timeout 2h -v -run Random ./adapter ./observe
 
 interop: ## other people's SSE clients against a drain and an end; needs the npm registry and the Go proxy
 	tools/need node nodejs

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/tools/txtar"
@@ -17,30 +17,6 @@ import (
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/internal/soak"
 )
-
-// randomly runs once over and over, on both of two processors, with a seed that is
-// printed: INTENTS_SEED repeats a run, INTENTS_EXECS says how often.
-func randomly(t *testing.T, once func(random *rand.Rand) error) {
-	begun := time.Now()
-	seed := soak.Seed(t)
-	execs := soak.Number(t, "INTENTS_EXECS", 20_000)
-	const workers = 2
-	t.Logf("%d executions", execs)
-	var running sync.WaitGroup
-	for worker := range uint64(workers) {
-		running.Go(func() {
-			random := rand.New(rand.NewPCG(seed, worker))
-			for n := range execs / workers {
-				if err := once(random); err != nil {
-					t.Errorf("execution %d of worker %d: %v", n, worker, err)
-					return
-				}
-			}
-		})
-	}
-	running.Wait()
-	t.Logf("%d executions in %s", execs, time.Since(begun).Round(time.Millisecond))
-}
 
 // material is what the golden cases are made of: specs that compile, and bodies.
 func material(t *testing.T) (jobs []*Job, bodies []string) {
@@ -122,7 +98,7 @@ func sound(p PollReading) error {
 
 func TestRandomAnswersAreReadSoundlyByEverySpec(t *testing.T) {
 	jobs, bodies := material(t)
-	randomly(t, func(random *rand.Rand) error {
+	soak.Randomly(t, func(random *rand.Rand) error {
 		job, body := jobs[random.IntN(len(jobs))], mutate(random, bodies)
 		a := Answer{Code: someCodes[random.IntN(len(someCodes))], Header: http.Header{}, Body: []byte(body), Cut: random.IntN(32) == 0}
 		if random.IntN(4) == 0 {
@@ -151,7 +127,7 @@ func TestRandomXMLIsReadOrRefused(t *testing.T) {
 		`<a:b xmlns:a="x"><![CDATA[<c>]]><!-- d --><?e f?>text</a:b>`,
 		strings.Repeat("<a>", 40) + strings.Repeat("</a>", 40),
 	}
-	randomly(t, func(random *rand.Rand) error {
+	soak.Randomly(t, func(random *rand.Rand) error {
 		body := mutate(random, bodies)
 		v, err := decodeXML([]byte(body))
 		if err == nil && textIn(v) > 4*len(body) {
@@ -159,4 +135,71 @@ func TestRandomXMLIsReadOrRefused(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// What the backend and the client name goes into URLs, headers and bodies.
+func TestRandomWordsStayInTheirPlaceInRequests(t *testing.T) {
+	job := mustCompile(t, Spec{
+		Submit: Route{Path: "/queues/{params.queue}/jobs"}, JobID: "body.id", Params: map[string]string{"word": "body.word"},
+		Status: &Endpoint{Target: "/queues/{params.queue}/{job_id}?w={params.word}", Header: http.Header{"X-Job": {"a {job_id} {params.word}"}},
+			Body: `{"id":"{job_id}","word":"{params.word}"}`},
+		Cancel: &Endpoint{Target: "/cancel/{job_id}/now", Header: http.Header{"Content-Type": {formType}}, Body: "id={job_id}&word={params.word}&n=1"},
+	})
+	var sent atomic.Int64
+	soak.Randomly(t, func(random *rand.Rand) error {
+		id, word, queue := soak.Hostile(random), soak.Hostile(random), soak.Hostile(random)
+		path := "/queues/" + url.PathEscape(queue) + "/jobs"
+		params, ok := job.MatchSubmit(http.MethodPost, path)
+		if !ok {
+			return nil
+		}
+		body, _ := json.Marshal(map[string]string{"id": id, "word": word})
+		read, err := job.ReadSubmit(Submitted{Params: params, Host: "api.example.com", Scheme: "https", Path: path}, Answer{Code: 202, Body: body})
+		if err != nil {
+			return nil
+		}
+		in := &intent.Intent{Delivery: read.Delivery}
+		id, word = in.JobID, in.Params["word"]
+		poll, err := job.PollRequest(in)
+		if err != nil {
+			return nil
+		}
+		if err := inPlace(poll, "/queues/"+url.PathEscape(queue)+"/"+url.PathEscape(id)); err != nil {
+			return err
+		}
+		sent.Add(1)
+		var said struct{ ID, Word string }
+		if err := json.Unmarshal(poll.Body, &said); err != nil || said.ID != id || said.Word != word {
+			return fmt.Errorf("%q of %q and %q: %w", poll.Body, id, word, err)
+		}
+		cancel, ok, err := job.CancelRequest(in)
+		if err != nil || !ok {
+			return fmt.Errorf("polled as %+v, and not canceled: %w", poll, err)
+		}
+		form, err := url.ParseQuery(string(cancel.Body))
+		if err != nil || len(form) != 3 || form.Get("id") != id || form.Get("word") != word {
+			return fmt.Errorf("%q of %q and %q: %w", cancel.Body, id, word, err)
+		}
+		return inPlace(cancel, "/cancel/"+url.PathEscape(id)+"/now")
+	})
+	require.NotZero(t, sent.Load())
+	t.Logf("%d made requests, the others were refused", sent.Load())
+}
+
+// inPlace says what is wrong with the head of a request.
+func inPlace(r Request, path string) error {
+	got, query, _ := strings.Cut(r.URL, "?")
+	u, err := url.ParseRequestURI(r.URL)
+	switch {
+	case err != nil || u.Host != "" || u.User != nil || got != path || climbs(u.Path):
+		return fmt.Errorf("%q is not at %q: %w", r.URL, path, err)
+	case strings.ContainsAny(query, "&#") || strings.ContainsFunc(r.URL, func(c rune) bool { return c <= ' ' || c >= 0x7f }):
+		return fmt.Errorf("%q", r.URL)
+	}
+	for name, values := range r.Header {
+		if strings.ContainsFunc(strings.Join(values, ""), isControl) {
+			return fmt.Errorf("%s: %q", name, values)
+		}
+	}
+	return nil
 }

@@ -18,22 +18,37 @@ import (
 	"github.com/caddy-intents/caddy-intents/store/boltstore"
 )
 
-// says sends bytes to Caddy on a connection of their own, and no more, and returns what
-// comes back. To the server the client has left then; its requests count all the same.
-func (s *site) says(bytes string) string {
+// speak sends bytes to Caddy on a connection of their own.
+func (s *site) speak(bytes string) net.Conn {
 	s.t.Helper()
 	c, err := net.Dial("tcp", s.addr)
 	require.NoError(s.t, err)
-	defer c.Close()
 	_, err = io.WriteString(c, bytes)
-	require.NoError(s.t, err)
-	require.NoError(s.t, c.(*net.TCPConn).CloseWrite())
+	if err != nil {
+		require.ErrorContains(s.t, err, "reset") // Caddy left without reading all
+	}
+	return c
+}
+
+// hear returns what comes back, until Caddy closes the connection.
+func (s *site) hear(c net.Conn) string {
+	s.t.Helper()
+	defer c.Close()
 	require.NoError(s.t, c.SetReadDeadline(time.Now().Add(20*time.Second)))
 	answers, err := io.ReadAll(c)
 	if err != nil {
-		require.ErrorContains(s.t, err, "reset", "there was no end to it") // Caddy left without reading all
+		require.ErrorContains(s.t, err, "reset", "there was no end to it")
 	}
 	return string(answers)
+}
+
+// says sends bytes, and no more, and returns what comes back. To the server the client
+// has left then; its requests count all the same.
+func (s *site) says(bytes string) string {
+	s.t.Helper()
+	c := s.speak(bytes)
+	_ = c.(*net.TCPConn).CloseWrite() // it may be closed
+	return s.hear(c)
 }
 
 // ledger returns the intents in the store, by the ids of their jobs. Caddy is stopped.

@@ -176,6 +176,8 @@ const maxKey = 255
 func (s starting) key() (key, former string, problem *observe.Problem) {
 	said := s.r.Header.Get("Idempotency-Key")
 	switch {
+	case len(s.r.Header["Idempotency-Key"]) > 1:
+		return "", "", observe.BadRequest("Idempotency-Key must be given once: the backend may go by another one than we do")
 	case said == "":
 		return "", "", nil
 	case len(said) > maxKey || strings.ContainsFunc(said, func(c rune) bool { return c < ' ' || c == 0x7f }):

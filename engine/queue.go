@@ -93,6 +93,9 @@ func (x *exchange) readWhole(r *http.Request) ([]byte, error) {
 		return []byte{}, nil
 	}
 	limit := x.submission.Job.MaxBody
+	if r.ContentLength > limit { // before a client that expects 100 sends it
+		return nil, ErrTooLong
+	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
 	switch {
 	case int64(len(body)) > limit:

@@ -155,6 +155,9 @@ func readJSON(r *http.Request, most int64) ([]byte, error) {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return nil, &Problem{Status: http.StatusUnsupportedMediaType, Code: "not_json", Message: "the body must be application/json"}
 	}
+	if r.ContentLength > most { // before a client that expects 100 sends it
+		return nil, TooLarge()
+	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, most+1))
 	switch {
 	case int64(len(body)) > most:
