@@ -24,7 +24,8 @@ func init() {
 // Caddy's data directory for 24 hours after their end.
 type App struct {
 	// The store. Default: `bolt`, one file in Caddy's data directory. `memory`
-	// forgets everything when Caddy stops, and is for tests and demos.
+	// forgets everything when Caddy stops, and is for tests and demos. `redis` is shared by
+	// several Caddys.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=intents.stores inline_key=store"`
 
 	// How long an ended intent can be read and observed. Default: 24h.
@@ -81,6 +82,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("store: %w", err)
 	}
 	a.opener = mod.(StoreOpener)
+	if shared, ok := a.opener.(sharedStore); ok && len(a.secrets) == 0 {
+		return fmt.Errorf("secret: missing; %s: write `secret {file./run/secrets/intents}` on each, with 32 bytes or more", shared.NeedsSecret())
+	}
 	address := a.opener.Address()
 	shared, _, err := installations.LoadOrNew(address, newInstallation)
 	if err != nil {

@@ -87,7 +87,7 @@ func (p places) locate(err error) error {
 // parseApp parses the global option. Syntax:
 //
 //	intents {
-//	    store     bolt [<path>] | memory
+//	    store     bolt [<path>] | memory | redis <urls...> { ... }
 //	    retention <duration>
 //	    secret    <current> [<previous>]
 //	}
@@ -124,11 +124,11 @@ func (a *App) parseSecret(d *caddyfile.Dispenser) error {
 
 func (a *App) parseStore(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
-		return d.Err("store: missing; write `store bolt <path>` or `store memory`")
+		return d.Err("store: missing; write `store bolt <path>`, `store redis <url>` or `store memory`")
 	}
 	name := d.Val()
 	if _, err := caddy.GetModule("intents.stores." + name); err != nil {
-		return d.Errf("store: unknown %q; known are: bolt, memory", name)
+		return d.Errf("store: unknown %q; known are: bolt, memory, redis", name)
 	}
 	mod, err := caddyfile.UnmarshalModule(d, "intents.stores."+name)
 	if err != nil {

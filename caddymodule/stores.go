@@ -29,6 +29,10 @@ type StoreOpener interface {
 	Open(log *slog.Logger) (store.Store, error)
 }
 
+// A sharedStore is a StoreOpener that needs a secret which does not come from Caddy's own
+// storage, and says why.
+type sharedStore interface{ NeedsSecret() string }
+
 // BoltStore keeps intents in one file, which survives a crash and a power cut: a
 // client is answered after the file is synced. One Caddy at a time can have it.
 type BoltStore struct {

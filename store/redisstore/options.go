@@ -57,7 +57,8 @@ const (
 	connections    = 64 // of each of the two pools of a client, at most
 )
 
-func (o *Options) complete() error {
+// Complete fills in defaults, or says what cannot be.
+func (o *Options) Complete() error {
 	o.Mode = cmp.Or(o.Mode, Single)
 	o.Prefix = cmp.Or(o.Prefix, DefaultPrefix)
 	o.Term = cmp.Or(o.Term, DefaultTerm)
@@ -73,6 +74,8 @@ func (o *Options) complete() error {
 		return errors.New("mode sentinel needs the name of a master, and no other mode has one")
 	case o.Mode == Cluster && o.Database != 0:
 		return errors.New("a cluster has no databases to choose from")
+	case o.Copies < 0:
+		return fmt.Errorf("%d replicas cannot confirm anything", o.Copies)
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ var _ store.Store = (*Store)(nil)
 
 // Open connects to the server and looks whether intents can be kept there.
 func Open(ctx context.Context, o Options) (*Store, error) {
-	if err := o.complete(); err != nil {
+	if err := o.Complete(); err != nil {
 		return nil, err
 	}
 	client, err := o.connect()
