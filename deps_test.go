@@ -34,6 +34,9 @@ caddymodule     < .
 
 internal/sse, internal/ssetest, internal/legacytest, internal/caddytest, internal/redistest, internal/browsertest, internal/soak, internal/keyring, store/memstore, store/storetest < tests
 internal/legacytest < bench
+intent          < internal/audit
+adapter, engine, observe, store/memstore, internal/audit < internal/simulation
+internal/audit  < tests
 `
 
 // Who may import what from outside the module. This does not carry over: whoever

@@ -194,7 +194,7 @@ func (e *Engine) pollTogether(t turn, all []*held, started moment) {
 	steps, b := e.pollTogetherOnce(e.ctx, all, started)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.leave(t, verdict{b.health, started, b.retryAfter, b.pace(), all})
+	e.leave(t, verdict{b.health, b.started, b.retryAfter, b.pace(), all})
 	e.learn(b)
 	for i, h := range all {
 		e.finish(h, steps[i])
@@ -206,6 +206,7 @@ type batch struct {
 	job     *Job
 	parties []party
 	told    bool // some job was in the answer
+	started moment
 	reading adapter.BatchReading
 
 	health     health        // of the backend, as the one request showed it
@@ -235,6 +236,10 @@ func (e *Engine) pollTogetherOnce(ctx context.Context, all []*held, started mome
 	}
 	b := &batch{job: e.settings.Load().Jobs[*all[0].name]}
 	e.assemble(ctx, b, all, steps)
+	b.started = e.asking(started)
+	for i := range steps {
+		steps[i].started = b.started
+	}
 	if len(b.parties) == 0 || ctx.Err() != nil {
 		return steps, b
 	}

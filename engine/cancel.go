@@ -53,12 +53,25 @@ func (e *Engine) Cancel(ctx context.Context, id intent.ID, c Cancellation) (inte
 		e.forget(h)
 		return in, err
 	}
+	e.afterCancel(h, s)
+	return in, err
+}
+
+// afterCancel goes on with an intent that a cancel did not end. If it was asked about,
+// that was a poll as any other. The caller holds e.mu.
+func (e *Engine) afterCancel(h *held, s step) {
+	now, pace := e.now(), DefaultPace
+	if job := e.settings.Load().Jobs[*h.name]; job != nil {
+		pace = job.Pace
+	}
+	if s.outcome != notPolled {
+		h.polled, h.floor = s.started, now.add(s.retryAfter)
+	}
 	last := h.polled
 	if last == never {
-		last = e.now()
+		last = now
 	}
-	e.plan(h, max(last.add(DefaultPace.Interval), e.now()))
-	return in, err
+	e.plan(h, max(last.add(pace.Interval), now))
 }
 
 // cancelSeized is Cancel while no other step of the intent can run.
@@ -77,7 +90,7 @@ func (e *Engine) cancelSeized(ctx context.Context, h *held, c Cancellation) (int
 	switch said := e.askCancel(ctx, job, &in, c.Header); said {
 	case cancelNotConfigured, adapter.CancelAccepted.String():
 		next, events := in.End(intent.Canceled, intent.Details{Error: canceledBy(c), Backend: said}, time.Now())
-		in, s, err := e.conclude(ctx, h, in, next, events)
+		in, s, err := e.conclude(ctx, h, step{}, in, next, events)
 		if err != nil && said != cancelNotConfigured {
 			e.mu.Lock()
 			h.canceled = true // the next poll stores it then
@@ -99,7 +112,7 @@ func (e *Engine) cancelUndelivered(ctx context.Context, h *held, in intent.Inten
 		said = "unknown"
 	}
 	next, events := in.End(intent.Canceled, intent.Details{Error: canceledBy(c), Backend: said}, time.Now())
-	return e.conclude(ctx, h, in, next, events)
+	return e.conclude(ctx, h, step{}, in, next, events)
 }
 
 // cancelNotConfigured stands for the backend's answer where it is not asked.
@@ -138,23 +151,25 @@ func (e *Engine) askCancel(ctx context.Context, job *Job, in *intent.Intent, wit
 
 // outcomeOf polls a job of which the backend says that it is over.
 func (e *Engine) outcomeOf(ctx context.Context, h *held, job *Job, in intent.Intent) (intent.Intent, step, error) {
+	s := step{started: e.now(), outcome: unavailable}
 	_, r, err := e.askStatus(ctx, job, &in)
+	s.retryAfter = r.RetryAfter
 	if err != nil || r.Outcome != adapter.Readable || !r.Reading.Status.Terminal() {
-		return in, step{}, ErrOver
+		return in, s, ErrOver
 	}
 	if r.Fetch != nil {
 		r.Reading = e.fetchResult(ctx, job, &in, *r.Fetch, r.Reading)
 	}
 	next, events := in.Apply(r.Reading, time.Now())
-	return e.conclude(ctx, h, in, next, events)
+	return e.conclude(ctx, h, s, in, next, events)
 }
 
 // conclude stores how a canceled intent ended.
-func (e *Engine) conclude(ctx context.Context, h *held, in, next intent.Intent, events []intent.Event) (intent.Intent, step, error) {
+func (e *Engine) conclude(ctx context.Context, h *held, s step, in, next intent.Intent, events []intent.Event) (intent.Intent, step, error) {
 	// How the job ended must be stored although the client may leave.
 	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer done()
-	s := e.append(ctx, h, step{}, in.Seq, next, events)
+	s = e.append(ctx, h, s, in.Seq, next, events)
 	if !s.over {
 		return in, s, fmt.Errorf("storing how %s ended: %w", in.ID, store.ErrUnavailable)
 	}

@@ -31,6 +31,11 @@ func settled(err error) bool {
 	return errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrEnded) || errors.Is(err, store.ErrFenced) || errors.Is(err, store.ErrConflict)
 }
 
+// inDoubt reports whether a write that failed may have happened all the same.
+func inDoubt(err error) bool {
+	return err != nil && !settled(err) && !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, store.ErrFull)
+}
+
 // owe notes a debt.
 func (e *Engine) owe(d debt) {
 	e.mu.Lock()
@@ -45,7 +50,7 @@ func (e *Engine) payDebts() {
 	e.debts = nil
 	e.mu.Unlock()
 	for _, d := range debts {
-		if err := e.pay(e.ctx, d); err != nil && e.ctx.Err() == nil {
+		if err := e.pay(e.ctx, d); err != nil && !settled(err) && e.ctx.Err() == nil {
 			e.log().Error("writing what the store did not take before", "intent", d.id, "err", err)
 		}
 	}

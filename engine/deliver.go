@@ -39,20 +39,23 @@ func (e *Engine) deliverOnce(ctx context.Context, h *held, s step, in *intent.In
 		if d.Outcome != adapter.Undelivered {
 			return e.conclusion(ctx, h, s, in, d)
 		}
+		s.doubt = s.job.onUncertain() == UncertainResubmits // nobody has asked
 	}
 	begun := *in
 	begun.Attempts++
 	begun.Outgoing = &intent.Outgoing{Head: in.Outgoing.Head, Until: in.Outgoing.Until, Sent: true}
+	// What is not known to be stored as sent must not be sent.
 	if s = e.append(ctx, h, s, in.Seq, begun, nil); s.over || s.again > 0 {
 		return s
 	}
-	d := e.try(try, &s, &begun, kept)
+	left := h.deadline.sub(e.now()) + in.Deadline.Sub(in.Outgoing.Until)
+	d := e.try(try, &s, &begun, kept, min(tryTimeout, left))
 	return e.conclusion(ctx, h, s, &begun, d)
 }
 
-// try sends the request once.
-func (e *Engine) try(ctx context.Context, s *step, in *intent.Intent, kept head) adapter.DeliveryReading {
-	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+// try sends the request once. What is not answered within its limit is uncertain.
+func (e *Engine) try(ctx context.Context, s *step, in *intent.Intent, kept head, limit time.Duration) adapter.DeliveryReading {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	job := s.job
 	answer, err := e.askUntil(ctx, job, in, kept.request(in))
@@ -112,6 +115,8 @@ func (e *Engine) conclusion(ctx context.Context, h *held, s step, in *intent.Int
 	switch {
 	case d.Outcome == adapter.Delivered:
 		return e.delivered(ctx, h, s, in, d)
+	case d.Outcome == adapter.Undelivered && s.doubt:
+		return e.endDelivery(ctx, h, s, in, uncertain("it was sent again, and "+d.Reason))
 	case d.Outcome == adapter.Undelivered && d.Refused:
 		return e.endDelivery(ctx, h, s, in, intent.Error{Code: intent.CodeRefused, Message: d.Reason, Category: intent.ByBackend})
 	case d.Outcome == adapter.Undelivered:
@@ -120,7 +125,7 @@ func (e *Engine) conclusion(ctx context.Context, h *held, s step, in *intent.Int
 		return e.endDelivery(ctx, h, s, in, uncertain(d.Reason))
 	case in.Envelope != nil && in.Envelope.MaxAttempts > 0 && in.Attempts >= in.Envelope.MaxAttempts:
 		why := intent.Error{Code: intent.CodeUndelivered, Message: d.Reason, Category: intent.ByBackend, Retryable: true}
-		if d.Outcome == adapter.Uncertain {
+		if d.Outcome == adapter.Uncertain || s.doubt {
 			why = uncertain(d.Reason)
 		}
 		return e.endDelivery(ctx, h, s, in, why)
@@ -154,10 +159,10 @@ func (e *Engine) tryLater(ctx context.Context, h *held, s step, in *intent.Inten
 	s.next = max(s.job.Pace.jittered(s.job.Pace.after(in.Attempts)), d.RetryAfter)
 	next := *in
 	why := intent.Error{Code: intent.CodeUndelivered, Message: d.Reason, Category: intent.ByBackend, Retryable: true}
-	if d.Outcome == adapter.Uncertain {
+	if d.Outcome == adapter.Uncertain || s.doubt {
 		why.Code = intent.CodeSubmitUncertain
 	}
-	next.Outgoing = &intent.Outgoing{Head: in.Outgoing.Head, Until: in.Outgoing.Until, Sent: d.Outcome == adapter.Uncertain}
+	next.Outgoing = &intent.Outgoing{Head: in.Outgoing.Head, Until: in.Outgoing.Until, Sent: d.Outcome == adapter.Uncertain || s.doubt}
 	now := time.Now()
 	next.Due = now.Add(s.next)
 	next, events := next.Miss(why, next.Due, now)

@@ -292,7 +292,7 @@ func (e *Engine) resume(h *store.Held) {
 		if job := e.settings.Load().Jobs[JobName{Scope: h.Intent.Scope, Name: h.Intent.Job}]; job != nil {
 			pace = job.Pace
 		}
-		due = now.add(spread(pace.Interval))
+		due = now.add(pace.spread())
 	}
 	e.holdSpread(h.Lease, &h.Intent, ready, due)
 }

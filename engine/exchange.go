@@ -28,6 +28,7 @@ type exchange struct {
 
 	code    int
 	held    []byte // the body as long as it is held back
+	broke   bool   // the answer broke off
 	passing bool   // the head has gone to the client
 	done    bool   // the client is answered otherwise; what comes is read and dropped
 	present func() // answers the client then, when the backend's answer has been read
@@ -122,6 +123,9 @@ func (x *exchange) decide(cut bool) {
 	}, answer)
 	if err != nil {
 		x.warnNoJob(err)
+		if x.broke && x.submission.Key != "" && x.reservation != nil {
+			x.endUncertain() // what is missing may be the job's name
+		}
 		x.unreserve()
 		x.pass()
 		return
@@ -156,7 +160,8 @@ func (x *exchange) finish(err error) error {
 		x.engine.reached(x.submission.Job.JobName)
 	}
 	if !x.passing && !x.done {
-		x.decide(err != nil)
+		x.broke = err != nil
+		x.decide(x.broke)
 	}
 	x.unreserve()
 	switch {

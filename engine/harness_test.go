@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -205,6 +206,9 @@ type moodyStore struct {
 	store.Store
 	mu      sync.Mutex
 	failing error
+	appends func() error  // asked before each Append; nil for nobody
+	losing  error         // writes are made, and answered with this
+	slow    time.Duration // each read takes so long
 	claimed chan struct{} // what was claimed arrives when this is closed; nil for at once
 }
 
@@ -226,6 +230,41 @@ func (s *moodyStore) Drop(ctx context.Context, id intent.ID, epoch int64) error 
 	return s.Store.Drop(ctx, id, epoch)
 }
 
+// loses lets writes be made whose outcome the caller does not learn.
+func (s *moodyStore) loses(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.losing = err
+}
+
+// onAppend has f decide what becomes of each Append.
+func (s *moodyStore) onAppend(f func() error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.appends = f
+}
+
+// takes lets every Get take so long.
+func (s *moodyStore) takes(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slow = d
+}
+
+func (s *moodyStore) Get(ctx context.Context, id intent.ID) (intent.Intent, error) {
+	s.mu.Lock()
+	slow := s.slow
+	s.mu.Unlock()
+	<-time.After(slow) // virtual
+	return s.Store.Get(ctx, id)
+}
+
+func (s *moodyStore) lost() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.losing
+}
+
 func (s *moodyStore) fails(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -242,21 +281,31 @@ func (s *moodyStore) Reserve(ctx context.Context, in intent.Intent) (store.Held,
 	if err := s.mood(); err != nil {
 		return store.Held{}, err
 	}
-	return s.Store.Reserve(ctx, in)
+	held, err := s.Store.Reserve(ctx, in)
+	return held, cmp.Or(err, s.lost())
 }
 
 func (s *moodyStore) Create(ctx context.Context, in intent.Intent, events []intent.Event) (store.Held, error) {
 	if err := s.mood(); err != nil {
 		return store.Held{}, err
 	}
-	return s.Store.Create(ctx, in, events)
+	held, err := s.Store.Create(ctx, in, events)
+	return held, cmp.Or(err, s.lost())
 }
 
 func (s *moodyStore) Append(ctx context.Context, c store.Change) error {
 	if err := s.mood(); err != nil {
 		return err
 	}
-	return s.Store.Append(ctx, c)
+	s.mu.Lock()
+	ask := s.appends
+	s.mu.Unlock()
+	if ask != nil {
+		if err := ask(); err != nil {
+			return err
+		}
+	}
+	return cmp.Or(s.Store.Append(ctx, c), s.lost())
 }
 
 var errDisk = errors.New("no space left on device")

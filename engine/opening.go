@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/adapter"
@@ -55,14 +56,13 @@ func (x *exchange) settle(o *opening, replay *store.Replay) error {
 	defer cancel()
 	e := x.engine
 	if x.reservation == nil {
-		held, err := e.store.Create(ctx, o.intent, o.events)
-		if err == nil {
-			e.follow(held.Lease, o)
-		}
-		return err
+		return e.create(ctx, o)
 	}
 	lease := x.reservation.Lease
 	x.reservation = nil
+	if o.intent.Outgoing != nil {
+		return e.appendOrWithdraw(ctx, lease, o, replay)
+	}
 	return e.pay(ctx, debt{lease.ID, func(ctx context.Context) error {
 		err := e.store.Append(ctx, store.Change{Intent: o.intent, Epoch: lease.Epoch, Events: o.events, Replay: replay})
 		if err == nil {
@@ -70,6 +70,73 @@ func (x *exchange) settle(o *opening, replay *store.Replay) error {
 		}
 		return err
 	}})
+}
+
+// create stores the opening of a submit for which nothing was written ahead.
+func (e *Engine) create(ctx context.Context, o *opening) error {
+	held, err := e.store.Create(ctx, o.intent, o.events)
+	if inDoubt(err) {
+		taken, doubt := e.store.Take(ctx, o.intent.ID)
+		switch {
+		case doubt == nil:
+			held, err = taken, nil
+		case errors.Is(doubt, store.ErrEnded):
+			err = nil
+		case !settled(doubt):
+			e.owe(e.findOut(o))
+		}
+	}
+	if err == nil {
+		e.follow(held.Lease, o)
+	}
+	return err
+}
+
+// findOut is what is due where the store left open whether it has the opening: it must
+// not lie there with nobody to work on it.
+func (e *Engine) findOut(o *opening) debt {
+	return debt{o.intent.ID, func(ctx context.Context) error {
+		taken, err := e.store.Take(ctx, o.intent.ID)
+		switch {
+		case err != nil:
+			return err
+		case o.intent.Outgoing != nil:
+			return e.withdraw(ctx, taken.Lease, &o.intent)
+		}
+		e.follow(taken.Lease, o)
+		return nil
+	}}
+}
+
+// appendOrWithdraw stores a submit to be delivered in place of its reservation. Its
+// client is told at once that it was not accepted if that fails: then it must not be
+// accepted later.
+func (e *Engine) appendOrWithdraw(ctx context.Context, lease store.Lease, o *opening, replay *store.Replay) error {
+	change := store.Change{Intent: o.intent, Epoch: lease.Epoch, Events: o.events, Replay: replay}
+	err := e.store.Append(ctx, change)
+	if inDoubt(err) {
+		err = e.store.Append(ctx, change)
+	}
+	switch {
+	case err == nil:
+		e.follow(lease, o)
+	case !settled(err):
+		e.owe(debt{lease.ID, func(ctx context.Context) error { return e.withdraw(ctx, lease, &o.intent) }})
+	}
+	return err
+}
+
+// withdraw sees to it that a submit which was not accepted is not delivered, although
+// the store may have it.
+func (e *Engine) withdraw(ctx context.Context, lease store.Lease, in *intent.Intent) error {
+	err := e.store.Drop(ctx, lease.ID, lease.Epoch)
+	if !errors.Is(err, store.ErrConflict) {
+		return err
+	}
+	next, events := in.End(intent.Failed, intent.Details{Error: &intent.Error{Code: intent.CodeUndelivered, Category: intent.ByGateway, Retryable: true,
+		Message: "it was refused, because the store did not say whether it has it"}}, time.Now())
+	e.close(&next)
+	return e.store.Append(ctx, store.Change{Intent: next, Epoch: lease.Epoch, After: in.Seq, Events: events})
 }
 
 // follow has the intent polled, unless the answer to the submit was the end of it.

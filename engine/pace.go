@@ -15,6 +15,8 @@ type Pace struct {
 	Timeout     time.Duration // of one poll
 	GiveUp      time.Duration // how long answers may be unreadable
 	Grace       time.Duration // how long the backend may not know the job before it is called gone
+
+	Chance func() float64 // decides what is left to chance, from 0 to below 1; nil for rand.Float64
 }
 
 // DefaultPace is what a job has that says nothing of polling.
@@ -68,8 +70,15 @@ func (p Pace) after(tries int) time.Duration {
 
 // jittered adds to d, never takes from it: no poll comes sooner than configured.
 func (p Pace) jittered(d time.Duration) time.Duration {
-	return d + time.Duration(rand.Float64()*p.Jitter*float64(d))
+	return d + time.Duration(p.chance()*p.Jitter*float64(d))
 }
 
-// spread is a random part of d.
-func spread(d time.Duration) time.Duration { return rand.N(max(d, 1)) }
+// spread is a random part of the interval.
+func (p Pace) spread() time.Duration { return time.Duration(p.chance() * float64(p.Interval)) }
+
+func (p Pace) chance() float64 {
+	if p.Chance == nil {
+		return rand.Float64()
+	}
+	return p.Chance()
+}

@@ -16,7 +16,8 @@ import (
 // A step is what a poll came to, as far as the schedule is concerned.
 type step struct {
 	job        *Job
-	started    moment
+	started    moment // when the backend was asked, or is about to be
+	last       bool   // its deadline had passed when its turn came
 	outcome    outcome
 	retryAfter time.Duration // the backend's wish; 0 for none
 	waited     bool          // the backend was asked to wait with its answer
@@ -25,6 +26,7 @@ type step struct {
 	aside      bool          // it was not asked after all: as before, now
 	tookCancel bool          // what a client canceled meanwhile is stored
 	delivered  bool          // the backend has the submit now
+	doubt      bool          // it may have it from an earlier try
 	extend     time.Duration // by so much its deadline is later than the end of its time in the queue
 	next       time.Duration // when to go on, in place of what the pace says; 0 for that
 	over       bool          // the intent has ended, or is not ours any more
@@ -158,7 +160,7 @@ func (e *Engine) due(h *held, s step, now moment) moment {
 
 // pollOnce asks the backend once and stores what it says.
 func (e *Engine) pollOnce(ctx context.Context, h *held, started moment) step {
-	s := step{started: started, job: e.settings.Load().Jobs[*h.name]}
+	s := step{started: started, last: started >= h.deadline, job: e.settings.Load().Jobs[*h.name]}
 	if s.job == nil {
 		return s
 	}
@@ -170,6 +172,7 @@ func (e *Engine) pollOnce(ctx context.Context, h *held, started moment) step {
 		return s
 	}
 	s.peers = peersOf(s.job, &in)
+	s.started = e.asking(started)
 	if in.Outgoing != nil {
 		return e.deliverOnce(ctx, h, s, &in)
 	}
@@ -178,6 +181,15 @@ func (e *Engine) pollOnce(ctx context.Context, h *held, started moment) step {
 	}
 	answer, r, err := e.askStatus(ctx, s.job, &in)
 	return e.accept(ctx, h, s, &in, said{answer.Code, r, err})
+}
+
+// asking is the moment at which a step that was started asks the backend. With a slow
+// store that is much later, and the pause to the next request counts from it.
+func (e *Engine) asking(started moment) moment {
+	if now := e.now(); now.sub(started) > beatWidth {
+		return now
+	}
+	return started
 }
 
 // A said is what came of asking about an intent.
@@ -213,14 +225,13 @@ func isSick(code int) bool { return code >= 500 || code == http.StatusTooManyReq
 
 // accept stores what the backend said about the intent of h.
 func (e *Engine) accept(ctx context.Context, h *held, s step, in *intent.Intent, q said) step {
-	last := s.started >= h.deadline
 	s.health = q.health()
 	next, events, s := e.read(ctx, h, s, in, q)
 	if ctx.Err() != nil {
 		s.health = unclear
 		return s // the process ends; nothing that was read half may count
 	}
-	if last && !next.Status.Terminal() {
+	if s.last && !next.Status.Terminal() {
 		next, events = e.cancelAtDeadline(ctx, s.job, next, events)
 	}
 	pause := max(s.job.Pace.Interval, s.retryAfter)
@@ -391,6 +402,7 @@ func (e *Engine) storeFailed(h *held, s step, err error) step {
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrEnded), errors.Is(err, store.ErrFenced):
 		s.over = true // somebody else goes on with it, or there is nothing to go on with
 	case e.ctx.Err() != nil:
+		s.again = storeRetry
 	default:
 		if e.storeFails.CompareAndSwap(false, true) { // once, and not at every poll onto a disk that is full
 			e.log().Error("the store does not take what polls bring; they are repeated until it does", "intent", h.lease.ID, "err", err)

@@ -224,7 +224,11 @@ func acceptNoStream(h http.Header) {
 func (x *exchange) reserve() error {
 	ctx, cancel := context.WithTimeout(x.ctx, storeTimeout)
 	defer cancel()
-	held, err := x.engine.store.Reserve(ctx, x.newIntent(time.Now()))
+	in := x.newIntent(time.Now())
+	held, err := x.engine.store.Reserve(ctx, in)
+	if inDoubt(err) {
+		x.engine.owe(debt{in.ID, func(ctx context.Context) error { return x.engine.dropDoubtful(ctx, in.ID) }})
+	}
 	switch {
 	case errors.Is(err, store.ErrExists):
 		return err
@@ -235,6 +239,15 @@ func (x *exchange) reserve() error {
 	x.reservation = &held
 	x.made(held.ID)
 	return nil
+}
+
+// dropDoubtful forgets a reservation that nobody uses, if the store has it.
+func (e *Engine) dropDoubtful(ctx context.Context, id intent.ID) error {
+	held, err := e.store.Take(ctx, id)
+	if err != nil {
+		return err
+	}
+	return e.store.Drop(ctx, id, held.Epoch)
 }
 
 func (x *exchange) made(id intent.ID) {

@@ -149,6 +149,21 @@ func Late(d time.Duration) Fault {
 	}
 }
 
+// AnswerInPart does what it is asked to do, and breaks the connection within the body of
+// the answer, before the job's name.
+func AnswerInPart(w http.ResponseWriter, r *http.Request, well http.HandlerFunc) {
+	well(&inPart{ResponseWriter: w}, r)
+	_ = http.NewResponseController(w).Flush()
+	panic(http.ErrAbortHandler)
+}
+
+type inPart struct{ http.ResponseWriter }
+
+func (w *inPart) Write(p []byte) (int, error) {
+	_, err := w.ResponseWriter.Write(p[:min(len(p), 5)])
+	return len(p), err
+}
+
 // discard is a writer to nobody.
 type discard struct{}
 

@@ -1,0 +1,98 @@
+package simulation_test
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-intents/caddy-intents/internal/audit"
+	"github.com/caddy-intents/caddy-intents/internal/soak"
+)
+
+// TestSimulatedSchedulesKeepEveryPromise plays schedules of consecutive seeds.
+//
+//	INTENTS_SEED=<seed> INTENTS_SCHEDULES=1 go test -run Simulated -v ./internal/simulation
+//
+// plays one again, and prints what happened in it.
+func TestSimulatedSchedulesKeepEveryPromise(t *testing.T) {
+	begun, seed := time.Now(), soak.Seed(t)
+	n := soak.Number(t, "INTENTS_SCHEDULES", 60)
+	failed, events, posts := 0, 0, 0
+	for i := range n {
+		p := draw(seed + i)
+		logger := slog.New(slog.DiscardHandler)
+		if n == 1 {
+			logger = slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		}
+		entries := play(t, p, logger)
+		if violations := audit.Audit(entries, terms); len(violations) > 0 || n == 1 {
+			report(t, seed+i, entries, violations)
+			failed += min(len(violations), 1)
+		}
+		for _, e := range entries {
+			switch {
+			case e.Stored != nil:
+				events += len(e.Stored.Events)
+			case e.Asked != nil && e.Asked.Kind == audit.Submits:
+				posts++
+			}
+		}
+		require.Less(t, failed, 5, "that is enough")
+	}
+	if n > 1 {
+		require.Positive(t, events, "nothing happened")
+	}
+	t.Logf("%d schedules of seeds from %d on, %d submits at the backend, %d events, %d schedules broke a promise, in %s",
+		n, seed, posts, events, failed, time.Since(begun).Round(time.Millisecond))
+}
+
+func report(t *testing.T, seed uint64, entries []audit.Entry, violations []audit.Violation) {
+	for _, v := range violations {
+		t.Errorf("seed %d: %s", seed, v)
+	}
+	if len(violations) == 0 || soak.Number(t, "INTENTS_SCHEDULES", 0) == 1 {
+		for _, line := range history(entries) {
+			fmt.Println(line)
+		}
+		return
+	}
+	t.Logf("play it again: INTENTS_SEED=%d INTENTS_SCHEDULES=1 go test -count=1 -run Simulated -v ./internal/simulation", seed)
+}
+
+func TestASeedGivesTheSameHistory(t *testing.T) {
+	seed := soak.Seed(t)
+	quiet := slog.New(slog.DiscardHandler)
+	histories := make(map[string]bool)
+	const n = 12
+	others := 0
+	for i := range uint64(n) {
+		first := play(t, draw(seed+i), quiet)
+		histories[hash(first)] = true
+		why := "it was not played again"
+		// Now and then two things happen at one instant, and in another order.
+		for tries := 0; why != "" && tries < 5; tries++ {
+			why = difference(history(first), history(play(t, draw(seed+i), quiet)))
+			others += min(len(why), 1)
+		}
+		require.Empty(t, why, "seed %d", seed+i)
+	}
+	require.Greater(t, len(histories), n/2, "schedules differ")
+	t.Logf("%d seeds, %d other histories before the same one came", n, others)
+}
+
+// difference is where two histories part.
+func difference(a, b []string) string {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return a[i] + "\n" + b[i]
+		}
+	}
+	if len(a) != len(b) {
+		return "one goes on"
+	}
+	return ""
+}
