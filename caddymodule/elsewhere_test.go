@@ -112,15 +112,16 @@ func TestURLsElsewhereLeadToTheBackendOrNowhere(t *testing.T) {
 	l.asked = done
 	file, err := os.ReadFile("../adapter/testdata/urls.txt")
 	require.NoError(t, err)
-	vectors := string(file)
+	var vectors strings.Builder
+	vectors.Write(file)
 	for _, stranger := range l.strangers {
 		_, port, _ := strings.Cut(stranger, ":")
-		vectors += fmt.Sprintf("%q /stranger\n%q /stranger\n%q /stranger\n", "http://"+stranger+"/stranger", "//"+stranger+"/stranger", "http://localhost:"+port+"/stranger")
-		vectors += fmt.Sprintf("%q refused: user\n", "http://api.example.com@"+stranger+"/stranger")
+		fmt.Fprintf(&vectors, "%q /stranger\n%q /stranger\n%q /stranger\n", "http://"+stranger+"/stranger", "//"+stranger+"/stranger", "http://localhost:"+port+"/stranger")
+		fmt.Fprintf(&vectors, "%q refused: user\n", "http://api.example.com@"+stranger+"/stranger")
 	}
 	var wanted, ids []string
 	accepted, refused := 0, 0
-	for line := range strings.Lines(vectors) {
+	for line := range strings.Lines(vectors.String()) {
 		quoted, err := strconv.QuotedPrefix(line)
 		raw, _ := strconv.Unquote(quoted)
 		if err != nil || !utf8.ValidString(raw) { // a comment, or what JSON cannot say
