@@ -101,7 +101,10 @@ func (w *wire) answer(r *http.Request, body string) func(io.Writer) {
 	}
 	job := path.Base(r.URL.Path)
 	w.polls[job]++
-	return w.status[job]
+	if answer := w.status[job]; answer != nil {
+		return answer
+	}
+	return whole("404 Not Found", "", "{}")
 }
 
 // says sets what a job answers.
@@ -354,4 +357,99 @@ func TestWhatFollowsAnAnswerAnswersNobodyWithoutKeepalive(t *testing.T) {
 	})
 	require.NoError(t, caddy.Stop())
 	requireLinesOfOurs(t, log)
+}
+
+// TestWhatABackendAnswersToASubmitReachesOneClient: as it came, or not at all, with an
+// intent where it names a job and can be read.
+func TestWhatABackendAnswersToASubmitReachesOneClient(t *testing.T) {
+	const accepted = "HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\n"
+	object := func(id string) func(io.Writer) { return whole("202 Accepted", "", `{"job_id":`+id+`}`) }
+	coded := func(coding string) func(io.Writer) {
+		return raw(strings.Replace(encoded(coding, bomb(t, coding)), "200 OK", "202 Accepted", 1))
+	}
+	vectors := map[string]struct {
+		answer func(io.Writer)
+		code   string
+		intent bool
+	}{
+		"well, in drops":             {droplets(accepted + "Content-Length: 14\r\n\r\n{\"job_id\":\"7\"}"), "202", true},
+		"many hints, then well":      {raw(strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 500) + accepted + "Content-Length: 14\r\n\r\n{\"job_id\":\"7\"}"), "202", true},
+		"hints without an end":       {endless("", "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"), "502", false},
+		"many headers":               {whole("202 Accepted", strings.Repeat("X-A: b\r\n", 100_000), `{"job_id":"7"}`), "202", true},
+		"headers without an end":     {endless(accepted, "X-A: b\r\n"), "502", false},
+		"a bomb of gzip":             {coded("gzip"), "202", false},
+		"a bomb of deflate":          {coded("deflate"), "202", false},
+		"a bomb of zstd":             {coded("zstd"), "202", false},
+		"a bomb of br":               {coded("br"), "202", false},
+		"a body without an end":      {endless(accepted+"\r\n{", " "), "202", false},
+		"gzip without an end":        {endless(accepted+"Content-Encoding: gzip\r\n\r\n", bomb(t, "gzip")), "202", false},
+		"an id of two lines":         {object(`"7\r\nX-Evil: 1\r\n\r\n"`), "202", false},
+		"an id with a NUL":           {object(`"7\u0000"`), "202", false},
+		"an id that is a dot":        {object(`".."`), "202", false},
+		"an id with an escape":       {object(`"\u001b[31m"`), "202", false},
+		"an id without an end":       {object(`"` + strings.Repeat("7", 100<<10) + `"`), "202", false},
+		"a number beyond all":        {object(strings.Repeat("7", 100<<10)), "202", false},
+		"an object as an id":         {object(`{"a":[1]}`), "202", false},
+		"two ids":                    {whole("202 Accepted", "", `{"job_id":"1","job_id":"2"}`), "202", true},
+		"an id in Latin-1":           {object("\"7\xe9\""), "202", false},
+		"nested ids":                 {whole("202 Accepted", "", strings.Repeat(`{"job":`, 100<<10)), "202", false},
+		"headers that are ours":      {whole("202 Accepted", "Intent-Id: forged\r\nIntent-Status: unavailable\r\n", `{"job_id":"7","note":"x"}`), "202", true},
+		"a line in Location":         {raw(accepted + "Location: /a\r\n b\rX-Evil: 1\r\nContent-Length: 2\r\n\r\n{}"), "502", false},
+		"two lengths":                {raw(accepted + "Content-Length: 14\r\nContent-Length: 5\r\n\r\n{\"job_id\":\"7\"}"), "502", false},
+		"another protocol":           {raw("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"), "200", false},
+		"no HTTP":                    {raw("220 smtp.example ESMTP\r\n"), "502", false},
+		"chunks that are none":       {raw(accepted + "Transfer-Encoding: chunked\r\n\r\nzz\r\n"), "202", false},
+		"trailers that name the job": {raw(accepted + "Transfer-Encoding: chunked\r\nTrailer: Location\r\n\r\n2\r\n{}\r\n0\r\nLocation: /status/7\r\n\r\n"), "202", false},
+	}
+	s, w := newSite(t), newWire(t)
+	log := s.logged()
+	s.serve(wired(w))
+	begun := heap()
+	for name, v := range vectors {
+		w.mu.Lock()
+		w.submit = v.answer
+		w.mu.Unlock()
+		answer := s.begins("POST /wire/generate HTTP/1.1\r\nHost: "+s.addr+"\r\nConnection: close\r\nAccept-Encoding: gzip, br, zstd\r\nContent-Length: 2\r\n\r\n{}", 2<<20)
+		for strings.HasPrefix(answer, "HTTP/1.1 10") {
+			_, answer, _ = strings.Cut(answer, "\r\n\r\n")
+		}
+		require.Equal(t, "HTTP/1.1 "+v.code, answer[:min(len(answer), 12)], name)
+		head, _, _ := strings.Cut(answer, "\r\n\r\n")
+		require.Equal(t, v.intent, strings.Contains(head, "\r\nIntent-Id: "), "%s: %s", name, head[:min(len(head), 1000)])
+		require.NotContains(t, head, "X-Evil", name)
+		if v.intent {
+			require.NotContains(t, head, "forged", name)
+		}
+		id, _ := s.submit()
+		require.NotEmpty(t, id)
+	}
+	require.Less(t, heap()-begun, 24, "MiB")
+	t.Logf("%d answers; the heap went from %d MiB to %d MiB", len(vectors), begun, heap())
+	require.NoError(t, caddy.Stop())
+	requireLinesOfOurs(t, log)
+}
+
+// droplets is an answer that comes byte by byte, and ends.
+func droplets(text string) func(io.Writer) {
+	return func(w io.Writer) {
+		for i := range text {
+			if _, err := io.WriteString(w, text[i:i+1]); err != nil {
+				return
+			}
+			<-time.After(5 * time.Millisecond)
+		}
+	}
+}
+
+// begins sends a request and returns up to so much of what comes back.
+func (s *site) begins(request string, most int64) string {
+	s.t.Helper()
+	c := s.speak(request)
+	defer c.Close()
+	require.NoError(s.t, c.SetReadDeadline(time.Now().Add(20*time.Second)))
+	answer, err := io.ReadAll(io.LimitReader(c, most))
+	if err != nil {
+		require.NotErrorIs(s.t, err, os.ErrDeadlineExceeded)
+	}
+	return string(answer)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-intents/caddy-intents/adapter"
 	"github.com/caddy-intents/caddy-intents/engine"
@@ -71,6 +72,8 @@ func (s starting) answer(w http.ResponseWriter, err error) error {
 		problem.RetryAfter = time.Second
 	case errors.Is(err, engine.ErrKeyUncertain):
 		problem = conflict(intent.CodeSubmitUncertain, err)
+	case errors.Is(err, engine.ErrOnlyHints):
+		return caddyhttp.Error(http.StatusBadGateway, err)
 	default:
 		return forCaddy(err)
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"maps"
 	"mime"
 	"net/http"
 	"strings"
@@ -26,26 +27,37 @@ type exchange struct {
 	asked       http.Header // of the client's request
 	before      http.Header // what handlers before us have set
 
+	giveUp  func() // ends the request to the backend
+	hints   int    // informational answers so far
 	code    int
-	held    []byte // the body as long as it is held back
-	broke   bool   // the answer broke off
-	passing bool   // the head has gone to the client
-	done    bool   // the client is answered otherwise; what comes is read and dropped
-	present func() // answers the client then, when the backend's answer has been read
+	head    http.Header // as it came, if trailers are added to it later
+	held    []byte      // the body as long as it is held back
+	broke   bool        // the answer broke off
+	passing bool        // the head has gone to the client
+	done    bool        // the client is answered otherwise
+	present func()      // answers the client then, when the backend's answer has been read
 }
 
 // maxHeld is up to where an answer is held back and can be read, in bytes.
 const maxHeld = 1 << 20
+
+// maxHints bounds the informational answers before the answer. One every few seconds is
+// how a backend keeps a connection alive; a flood would go on when the client has left.
+const maxHints = 1000
 
 func (x *exchange) Header() http.Header { return x.w.Header() }
 
 func (x *exchange) WriteHeader(code int) {
 	switch {
 	case code < 200 && code != http.StatusSwitchingProtocols:
+		if x.hints++; x.hints > maxHints {
+			x.giveUp()
+			return
+		}
 		x.w.WriteHeader(code)
-	case x.code != 0:
+	case x.code != 0, x.hints > maxHints: // a proxy's word for a request that was given up
 	default:
-		x.code = code
+		x.code, x.head = code, beforeTrailers(x.Header())
 		if !x.mayNameJob() {
 			x.pass()
 		}
@@ -53,12 +65,15 @@ func (x *exchange) WriteHeader(code int) {
 }
 
 func (x *exchange) Write(p []byte) (int, error) {
+	if x.hints > maxHints {
+		return 0, ErrOnlyHints
+	}
 	if x.code == 0 {
 		x.WriteHeader(http.StatusOK)
 	}
 	switch {
-	case x.done:
-		return len(p), nil
+	case x.done: // it is longer than can be read, and the client gets none of it
+		return 0, errAnswerTooLong
 	case x.passing:
 		return x.w.Write(p)
 	case len(x.held)+len(p) <= maxHeld:
@@ -144,8 +159,25 @@ func (x *exchange) decide(cut bool) {
 	x.send(reply)
 }
 
+// decideWithTrailers is decide when trailers may have come. They go where they belong.
+func (x *exchange) decideWithTrailers(cut bool) {
+	if x.head == nil {
+		x.decide(cut)
+		return
+	}
+	late := x.Header().Clone()
+	x.restore(x.head)
+	x.decide(cut)
+	if x.passing {
+		maps.Copy(x.Header(), late)
+	}
+}
+
 // finish completes the exchange when the transport is through with it.
 func (x *exchange) finish(err error) error {
+	if x.hints > maxHints {
+		err = ErrOnlyHints
+	}
 	if err != nil && x.code == 0 {
 		if x.reservation != nil && x.submission.Key != "" && !errors.Is(err, ErrNotSent) {
 			x.endUncertain()
@@ -161,7 +193,7 @@ func (x *exchange) finish(err error) error {
 	}
 	if !x.passing && !x.done {
 		x.broke = err != nil
-		x.decide(x.broke)
+		x.decideWithTrailers(x.broke)
 	}
 	x.unreserve()
 	switch {

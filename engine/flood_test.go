@@ -60,3 +60,35 @@ func TestAHandlerThatWritesNothingEndsNoJob(t *testing.T) {
 		require.Equal(t, "backend", in.Waiting, "%s", in.Status)
 	})
 }
+
+func TestAFloodOfHintsEndsTheSubmit(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		hints := 0
+		et.backend.Meets(legacytest.Submits, func(w http.ResponseWriter, r *http.Request, _ http.HandlerFunc) {
+			for ; r.Context().Err() == nil; hints++ {
+				w.WriteHeader(http.StatusEarlyHints)
+			}
+		}, 1)
+		_, err := et.tryPost()
+		require.ErrorIs(t, err, engine.ErrOnlyHints)
+		require.Equal(t, 1001, hints)
+		et.submit()
+	})
+}
+
+func TestAnAnswerWithoutAnEndKeepsNobodyWhoGetsTheIntent(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		et.backend.Meets(legacytest.Submits, func(w http.ResponseWriter, _ *http.Request, _ http.HandlerFunc) {
+			w.Header().Set("Location", "/reports/status/job-1")
+			w.WriteHeader(http.StatusAccepted)
+			for {
+				if _, err := w.Write(make([]byte, 64<<10)); err != nil {
+					panic(http.ErrAbortHandler)
+				}
+			}
+		}, 1)
+		w, err := et.tryPost()
+		require.NoError(t, err)
+		require.Contains(t, w.Body.String(), "presented")
+	}, respond(engine.RespondIntent))
+}

@@ -50,6 +50,9 @@ func (e *Engine) askUntil(ctx context.Context, job *Job, in *intent.Intent, q ad
 	}
 	// A transport can take a context that ended for an answer that did.
 	cut := rec.cut || err != nil || ctx.Err() != nil
+	if rec.head != nil {
+		rec.header = rec.head
+	}
 	return adapter.Answer{Code: rec.code, Header: rec.header, Body: rec.body, Cut: cut}, nil
 }
 
@@ -98,6 +101,7 @@ var errAnswerTooLong = errors.New("answer is too long")
 type recorder struct {
 	header http.Header
 	code   int
+	head   http.Header // as it came, if trailers are added to it later
 	body   []byte
 	cut    bool
 }
@@ -106,8 +110,17 @@ func (rec *recorder) Header() http.Header { return rec.header }
 
 func (rec *recorder) WriteHeader(code int) {
 	if rec.code == 0 && code >= 200 {
-		rec.code = code
+		rec.code, rec.head = code, beforeTrailers(rec.header)
 	}
+}
+
+// beforeTrailers is a copy of a head that announces trailers, nil for any other. A proxy
+// adds them to the head after the body, and they are no headers (RFC 9110, section 6.5.1).
+func beforeTrailers(h http.Header) http.Header {
+	if len(h["Trailer"]) == 0 {
+		return nil
+	}
+	return h.Clone()
 }
 
 func (rec *recorder) Write(p []byte) (int, error) {

@@ -104,7 +104,7 @@ func (x *exchange) composeAtOnce(in *intent.Intent, cut bool) reply {
 			break
 		}
 		h.Set("Content-Length", strconv.Itoa(len(merged)))
-		for _, name := range []string{"Etag", "Digest", "Content-Digest", "Repr-Digest", "Content-Md5"} {
+		for _, name := range []string{"Etag", "Digest", "Content-Digest", "Repr-Digest", "Content-Md5", "Trailer"} {
 			h.Del(name)
 		}
 		return reply{code: x.code, header: h, body: merged, whole: true, merged: true}

@@ -84,6 +84,10 @@ var (
 	ErrKeyUncertain = errors.New("it is not known whether the backend got the first request with this idempotency key")
 )
 
+// ErrOnlyHints is returned by Submit if the backend sent informational answers without
+// an end.
+var ErrOnlyHints = errors.New("the backend sent informational answers and no other")
+
 // ErrNotSent in the error of a Transport says that the backend got nothing: it
 // could not be reached.
 var ErrNotSent = errors.New("nothing was sent")
@@ -114,7 +118,7 @@ func (e *Engine) Submit(w http.ResponseWriter, r *http.Request, s Submission) er
 	if s.Queue == nil {
 		s.Queue = s.Job.Queue
 	}
-	x := &exchange{engine: e, w: w, ctx: ctx, submission: s, host: r.Host, path: r.URL.EscapedPath(), asked: r.Header, before: w.Header().Clone()}
+	x := &exchange{engine: e, w: w, ctx: ctx, giveUp: done, submission: s, host: r.Host, path: r.URL.EscapedPath(), asked: r.Header, before: w.Header().Clone()}
 	if s.Queue != nil {
 		return x.enqueue(r)
 	}
