@@ -36,6 +36,16 @@ func (j *Job) Reasons(in *intent.Intent, a Answer) []Reason {
 	return told
 }
 
+// StateExpr is the expression that gives the state in the part of the Spec that reads
+// the answer to the intent's next poll: the words that are to be known stand in its
+// block. It is "" if there is none, or auto.
+func (j *Job) StateExpr(in *intent.Intent) string {
+	if word := j.stageOf(in).job.state.word; word != nil {
+		return word.src
+	}
+	return ""
+}
+
 // whyState names the rule, the word or the code that decided.
 func (j *Job) whyState(v *view, m memory) Reason {
 	for _, rule := range j.state.rules {

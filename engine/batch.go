@@ -207,6 +207,7 @@ type batch struct {
 	parties []party
 	told    bool // some job was in the answer
 	started moment
+	code    int // of the answer; 0 if there was none
 	reading adapter.BatchReading
 
 	health     health        // of the backend, as the one request showed it
@@ -247,7 +248,8 @@ func (e *Engine) pollTogetherOnce(ctx context.Context, all []*held, started mome
 	if ctx.Err() != nil {
 		return steps, b // the process ends; nothing that was read half may count
 	}
-	b.health = said{code, adapter.PollReading{Outcome: b.reading.Outcome}, err}.health()
+	b.health = said{code: code, reading: adapter.PollReading{Outcome: b.reading.Outcome}, err: err}.health()
+	b.code = code
 	if first := b.reading.Readings; len(first) > 0 && first[0] != nil {
 		b.retryAfter = first[0].RetryAfter
 	}
@@ -271,7 +273,7 @@ const writers = 16
 // acceptShare stores what the batch, or the error instead of an answer, says about
 // one party. Who has to be asked for more goes on alone, on a place of its own.
 func (e *Engine) acceptShare(ctx context.Context, b *batch, i int, err error) {
-	p, q := b.parties[i], said{err: err}
+	p, q := b.parties[i], said{err: err, shared: b.code}
 	if err == nil {
 		r := b.reading.Readings[i]
 		if r == nil || r.Fetch != nil {

@@ -25,6 +25,8 @@ type Engine struct {
 	settings atomic.Pointer[Generation]
 	told     told
 
+	lastPolls lastPolls
+
 	storeFails atomic.Bool // the last write of a poll failed
 
 	ctx     context.Context // ends with Stop; the cause is ErrStopping

@@ -180,7 +180,7 @@ func (e *Engine) pollOnce(ctx context.Context, h *held, started moment) step {
 		return e.waitOnce(ctx, h, s, &in)
 	}
 	answer, r, err := e.askStatus(ctx, s.job, &in)
-	return e.accept(ctx, h, s, &in, said{answer.Code, r, err})
+	return e.accept(ctx, h, s, &in, said{code: answer.Code, answer: &answer, reading: r, err: err})
 }
 
 // asking is the moment at which a step that was started asks the backend. With a slow
@@ -195,6 +195,8 @@ func (e *Engine) asking(started moment) moment {
 // A said is what came of asking about an intent.
 type said struct {
 	code    int
+	answer  *adapter.Answer // nil if it was about others, too
+	shared  int             // the code of that answer then
 	reading adapter.PollReading
 	err     error // there was no answer
 }
@@ -231,6 +233,7 @@ func (e *Engine) accept(ctx context.Context, h *held, s step, in *intent.Intent,
 		s.health = unclear
 		return s // the process ends; nothing that was read half may count
 	}
+	e.remember(in, s.started, q)
 	if s.last && !next.Status.Terminal() {
 		next, events = e.cancelAtDeadline(ctx, s.job, next, events)
 	}

@@ -63,7 +63,7 @@ func (e *Engine) waitOnce(ctx context.Context, h *held, s step, in *intent.Inten
 	}
 	r := s.job.Adapter.ReadPoll(in, answer)
 	e.keep(in, plain, answer, r.Outcome, s.started)
-	return e.accept(ctx, h, s, in, said{code: answer.Code, reading: r})
+	return e.accept(ctx, h, s, in, said{code: answer.Code, answer: &answer, reading: r})
 }
 
 // interruptible gives a poll of h that waits its limit.

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,6 +27,14 @@ func NewID(now time.Time, shard uint8) ID {
 	id[4] = shard
 	id[6] = id[6]&0x0f | 0x80 // version 8
 	id[8] = id[8]&0x3f | 0x80 // variant of RFC 9562
+	return id
+}
+
+// LeastID sorts before every id that is made in the second of now or later, and after
+// all that were made earlier. It is nobody's.
+func LeastID(now time.Time) ID {
+	var id ID
+	binary.BigEndian.PutUint32(id[:4], uint32(min(max(now.Unix(), 0), math.MaxUint32)))
 	return id
 }
 

@@ -47,11 +47,12 @@ type Hub struct {
 	signals  store.Signaler
 	logger   *slog.Logger
 	unlisten func()
-	drained  context.Context // done from Drain on
-	drain    context.CancelCauseFunc
 	joined   sync.WaitGroup
 
 	mu      sync.Mutex
+	drained context.Context // done from Drain on; another one after Reopen
+	drain   context.CancelCauseFunc
+	closed  bool
 	rooms   map[intent.ID]*room
 	parties int
 	owners  map[string]int // parties that count for each
@@ -70,6 +71,8 @@ type room struct {
 type party struct {
 	seats []*seat
 	owner string // whom it counts for; "" for nobody
+
+	drained context.Context // the hub's, when it joined
 
 	// bell has capacity 1. When it is full the ring is dropped: the observer has
 	// not answered the last one yet, and when it does it looks for all there is.
@@ -100,18 +103,48 @@ func (h *Hub) Observers() int {
 	return h.parties
 }
 
-// Drain ends every stream and lets no new one begin, for the reason given. It
-// does not wait. The first reason stays.
+// Drain ends every stream and lets no new one begin until Reopen, for the reason given.
+// It does not wait. The first reason stays.
 func (h *Hub) Drain(cause error) {
 	h.mu.Lock() // after this nobody can have joined without seeing it
 	defer h.mu.Unlock()
 	h.drain(cause)
 }
 
+// Reopen lets streams begin again after a Drain that something came of less than the end
+// of the process. After Close it does nothing.
+func (h *Hub) Reopen() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.drained.Err() != nil && !h.closed {
+		h.drained, h.drain = context.WithCancelCause(context.Background())
+	}
+}
+
+// Draining reports whether no new stream may begin.
+func (h *Hub) Draining() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.drained.Err() != nil
+}
+
+// ObserversOf is the number of observers of one intent now.
+func (h *Hub) ObserversOf(id intent.ID) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if r := h.rooms[id]; r != nil {
+		return len(r.seats)
+	}
+	return 0
+}
+
 // Close drains the hub if nobody has, waits until every observer has left, and
 // stops listening. It may be called more than once.
 func (h *Hub) Close() {
-	h.Drain(ErrDraining)
+	h.mu.Lock()
+	h.closed = true
+	h.drain(ErrDraining)
+	h.mu.Unlock()
 	h.joined.Wait()
 	h.unlisten()
 }
@@ -123,7 +156,7 @@ func (h *Hub) join(ids []intent.ID, owner string, l Limits) (*party, error) {
 	if err := h.admit(ids, owner, l); err != nil {
 		return nil, err
 	}
-	p := &party{seats: make([]*seat, len(ids)), owner: owner, bell: make(chan struct{}, 1)}
+	p := &party{seats: make([]*seat, len(ids)), owner: owner, drained: h.drained, bell: make(chan struct{}, 1)}
 	for i, id := range ids {
 		r := h.rooms[id]
 		if r == nil {

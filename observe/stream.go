@@ -133,7 +133,7 @@ func (s *Server) begin(st *stream, w http.ResponseWriter, owner string) (err err
 		return err
 	}
 	writeHead(w, false)
-	st.out = newResponseWire(w, s.Hub.drained)
+	st.out = newResponseWire(w, st.party.drained)
 	return nil
 }
 
@@ -175,7 +175,7 @@ func (st *stream) run(ctx context.Context) End {
 				return end
 			}
 		case <-timer.C:
-		case <-st.hub.drained.Done():
+		case <-st.party.drained.Done():
 			if st.window.soft {
 				return st.closeWindow(EndTimeout)
 			}

@@ -70,7 +70,7 @@ func (s *Server) Await(ctx context.Context, in intent.Intent, d time.Duration) (
 		case <-check.C:
 		case <-over.C:
 			return in, nil
-		case <-s.Hub.drained.Done():
+		case <-p.drained.Done():
 			return in, nil
 		case <-ctx.Done():
 			return in, ctx.Err()

@@ -253,7 +253,16 @@ type Filter struct {
 	Status intent.Status
 	Before intent.ID // only intents after this one in a list; the Next of the page before
 	Limit  int       // at most so many; 0 for 100
+
+	Running bool      // only those that have not ended
+	Made    time.Time // only those made before; younger ones cost nothing
+	Moved   time.Time // only those that have not ended, and whose job did nothing new since then
+	Waiting string    // only those that wait for this, or with Any for something
+	Unknown string    // only those whose backend used this word last that the config does not map, or with Any some word
 }
+
+// Any stands in a Filter for whatever is not "".
+const Any = "*"
 
 // MaxLooked bounds the intents that a store looks at for one page: a filter that
 // picks few of many must not cost more than that.

@@ -76,6 +76,30 @@ func BenchmarkRead(b *testing.B) {
 	})
 }
 
+// BenchmarkList reads one page of 100 out of 100,000 running intents: all, and the
+// stuck ones, which are the oldest.
+func BenchmarkList(b *testing.B) {
+	s := openBench(b, b.TempDir())
+	all := populate(b, s, 100_000)
+	middle, err := s.Get(b.Context(), all[len(all)/2])
+	require.NoError(b, err)
+	for name, filter := range map[string]store.Filter{
+		"youngest":        {Limit: 100},
+		"from the middle": {Limit: 100, Before: middle.ID},
+		"by status":       {Limit: 100, Status: intent.InProgress},
+		"older than":      {Limit: 100, Status: intent.InProgress, Made: middle.Created},
+		"standing still":  {Limit: 100, Moved: middle.Created, Made: middle.Created},
+		"with some unknown word, of which there is none": {Limit: 100, Unknown: store.Any},
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				_, err := s.List(b.Context(), filter)
+				require.NoError(b, err)
+			}
+		})
+	}
+}
+
 // BenchmarkOpenAndClaim opens a store with 100,000 running intents and claims all
 // of them: after a clean end, and as after a crash.
 func BenchmarkOpenAndClaim(b *testing.B) {

@@ -20,7 +20,7 @@ const listLength = 1000
 
 // List is the method of [store.Reader].
 func (s *Store) List(ctx context.Context, f store.Filter) (store.Page, error) {
-	l := listing{filter: f, limit: cmp.Or(f.Limit, 100), before: f.Before}
+	l := listing{filter: f, limit: cmp.Or(f.Limit, 100), before: f.Start()}
 	for !l.finished {
 		if err := s.view(ctx, l.fill); err != nil {
 			return store.Page{}, err
@@ -43,6 +43,10 @@ type listing struct {
 func (l *listing) fill(t *txn) error {
 	descents := l.descents(t)
 	for range listLength {
+		if len(descents) == 0 { // a filter that contradicts itself
+			l.finished = true
+			return nil
+		}
 		d := slices.MaxFunc(descents, func(a, b *descent) int { return bytes.Compare(a.id, b.id) })
 		switch {
 		case d.id == nil:
@@ -64,10 +68,15 @@ func (l *listing) fill(t *txn) error {
 // descents start at the youngest records that were not looked at yet. Together
 // they go past all that can be picked.
 func (l *listing) descents(t *txn) []*descent {
-	if len(l.filter.Owners) == 0 {
-		return []*descent{newDescent(t.active, nil, l.before), newDescent(t.done, nil, l.before)}
-	}
 	var all []*descent
+	if len(l.filter.Owners) == 0 {
+		if !l.filter.OnlyEnded() {
+			all = append(all, newDescent(t.active, nil, l.before))
+		}
+		if !l.filter.OnlyRunning() {
+			all = append(all, newDescent(t.done, nil, l.before))
+		}
+	}
 	for _, owner := range l.filter.Owners {
 		all = append(all, newDescent(t.owner, ownerPrefix(owner), l.before))
 	}

@@ -100,9 +100,9 @@ func (s *Store) List(ctx context.Context, f store.Filter) (store.Page, error) {
 	}
 	defer s.mu.Unlock()
 	var page store.Page
-	limit, looked, last := cmp.Or(f.Limit, 100), 0, intent.ID{}
+	limit, looked, last, start := cmp.Or(f.Limit, 100), 0, intent.ID{}, f.Start()
 	for _, id := range s.youngestFirst() {
-		if f.Before != (intent.ID{}) && bytes.Compare(id[:], f.Before[:]) >= 0 {
+		if start != (intent.ID{}) && bytes.Compare(id[:], start[:]) >= 0 {
 			continue
 		}
 		r, err := s.visible(id)

@@ -20,7 +20,7 @@ const listLength = 100
 func (s *Store) List(ctx context.Context, f store.Filter) (store.Page, error) {
 	limit := cmp.Or(f.Limit, 100)
 	var page store.Page
-	looked, before := 0, f.Before
+	looked, before := 0, f.Start()
 	for {
 		ids, err := s.younger(ctx, f.Owners, before, min(listLength, store.MaxLooked-looked))
 		if err != nil || len(ids) == 0 {

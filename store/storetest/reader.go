@@ -132,6 +132,53 @@ var listTests = []test{
 			require.Equal(t, pick.want, t.pages(pick.filter), "%+v", pick.filter)
 		}
 	}},
+	{"filters pick by age, by what stands still and by what is the matter", func(t *tester) {
+		create := func(do func(in intent.Intent, events []intent.Event) (intent.Intent, []intent.Event)) intent.ID {
+			in, events := delivered(t.request(), fmt.Sprintf("/%d", t.made))
+			in, more := do(in, events)
+			_, err := t.Create(t.Context(), in, append(events, more...))
+			require.NoError(t, err)
+			return in.ID
+		}
+		says := func(word string) func(intent.Intent, []intent.Event) (intent.Intent, []intent.Event) {
+			return func(in intent.Intent, _ []intent.Event) (intent.Intent, []intent.Event) {
+				return in.Apply(intent.Reading{Status: intent.InProgress, UnknownState: word}, noon.Add(time.Minute))
+			}
+		}
+		quiet := create(func(in intent.Intent, _ []intent.Event) (intent.Intent, []intent.Event) { return in, nil })
+		archived := create(says("archived"))
+		starred := create(says("*"))
+		plain := create(says(""))
+		waits := create(func(in intent.Intent, events []intent.Event) (intent.Intent, []intent.Event) {
+			return in.Wait("backend", noon.Add(time.Minute))
+		})
+		over := create(func(in intent.Intent, events []intent.Event) (intent.Intent, []intent.Event) {
+			return in.End(intent.Failed, intent.Details{}, noon.Add(time.Minute))
+		})
+		made := noon.Add(3 * time.Second) // when the third was
+		for _, pick := range []struct {
+			filter store.Filter
+			want   []intent.ID
+		}{
+			{store.Filter{Running: true}, []intent.ID{waits, plain, starred, archived, quiet}},
+			{store.Filter{Running: true, Status: intent.Failed}, nil},
+			{store.Filter{Made: made}, []intent.ID{archived, quiet}},
+			{store.Filter{Made: made.Add(1)}, []intent.ID{starred, archived, quiet}},
+			{store.Filter{Made: noon.Add(-time.Hour)}, nil},
+			{store.Filter{Made: noon.AddDate(200, 0, 0)}, []intent.ID{over, waits, plain, starred, archived, quiet}},
+			{store.Filter{Moved: noon.Add(time.Minute)}, []intent.ID{waits, quiet}},
+			{store.Filter{Moved: noon.Add(time.Hour)}, []intent.ID{waits, plain, starred, archived, quiet}},
+			{store.Filter{Unknown: "archived"}, []intent.ID{archived}},
+			{store.Filter{Unknown: store.Any}, []intent.ID{starred, archived}},
+			{store.Filter{Waiting: "backend"}, []intent.ID{waits}},
+			{store.Filter{Waiting: "backends"}, nil},
+			{store.Filter{Waiting: store.Any}, []intent.ID{waits}},
+		} {
+			require.Equal(t, pick.want, t.pages(pick.filter), "%+v", pick.filter)
+			pick.filter.Limit = 1
+			require.Equal(t, pick.want, t.pages(pick.filter), "%+v", pick.filter)
+		}
+	}},
 	{"an owner's intents are listed among those of others, from either of two names", func(t *tester) {
 		add := func(owner string) store.Held {
 			in := t.request()
