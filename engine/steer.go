@@ -34,11 +34,9 @@ func (e *Engine) PollNow(ctx context.Context, id intent.ID) error {
 	}
 	over := e.summon(id)
 	if over == nil {
-		taken, err := e.store.Take(ctx, id)
-		if err != nil {
+		if err := e.takeOver(ctx, id); err != nil {
 			return err
 		}
-		e.hold(taken.Lease, &taken.Intent, e.now())
 		if over = e.summon(id); over == nil {
 			return ErrNotYet // it ended, or went on, as it arrived here
 		}
@@ -57,7 +55,7 @@ func (e *Engine) summon(id intent.ID) <-chan struct{} {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	h := e.holds[id]
-	if h == nil {
+	if h == nil || !h.busy && e.lost(h) {
 		return nil
 	}
 	job := e.settings.Load().Jobs[*h.name]

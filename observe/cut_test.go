@@ -35,6 +35,31 @@ func TestDrainCutsEveryStreamAndLetsNoneBegin(t *testing.T) {
 	})
 }
 
+func TestAfterADrainThatIsTakenBackStreamsBeginAgainAndCanBeCutAgain(t *testing.T) {
+	run(t, func(t *testing.T, tt *tester) {
+		job := tt.begins()
+		obs := tt.observes(job.stream()).opens()
+		require.Equal(t, 1, tt.hub.ObserversOf(job.in.ID))
+		tt.hub.Drain(errors.New("an operator takes this node out"))
+		obs.wantSeqs(1, 3)
+		obs.wantRetry(500*time.Millisecond, 5*time.Second)
+		obs.wantCut()
+		require.True(t, tt.hub.Draining())
+		require.Zero(t, tt.hub.ObserversOf(job.in.ID))
+
+		tt.hub.Reopen()
+		require.False(t, tt.hub.Draining())
+		obs = tt.observes(job.stream()).opens()
+		obs.wantSeqs(1, 3)
+		tt.hub.Drain(errors.New("again"))
+		obs.wantRetry(500*time.Millisecond, 5*time.Second)
+		obs.wantCut()
+		tt.hub.Close()
+		tt.hub.Reopen()
+		require.True(t, tt.hub.Draining())
+	})
+}
+
 func TestAStreamIsCutAtItsAge(t *testing.T) {
 	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
