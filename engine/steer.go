@@ -79,10 +79,17 @@ func (e *Engine) prefer(h *held, job *Job) {
 	if h.waiting {
 		e.hurry(h, job.Backend)
 	} else {
-		e.plan(h, e.now())
+		due := e.now()
+		if h.polled != never {
+			due = max(due, h.polled.add(min(pressGap, job.Pace.Interval)))
+		}
+		e.plan(h, due)
 	}
 	e.pump(l)
 }
+
+// pressGap is between two polls of an intent, however often an operator asks for one.
+const pressGap = time.Second
 
 // An Ending is an operator's word that an intent is over.
 type Ending struct {
@@ -128,5 +135,5 @@ func (e *Engine) endSeized(ctx context.Context, h *held, w Ending) (intent.Inten
 		Message:  cmp.Or(w.Reason, "an operator ended it"),
 		Category: cmp.Or(w.Category, intent.ByClient),
 	}}, time.Now())
-	return e.conclude(ctx, h, in, next, events)
+	return e.conclude(ctx, h, step{}, in, next, events)
 }
