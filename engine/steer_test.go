@@ -36,6 +36,10 @@ func TestAPollOfAnOperatorComesAtOnceAndTheUsualOnesGoOnAfterIt(t *testing.T) {
 		require.Len(t, polls, before+1)
 		require.Equal(t, now, polls[before])
 		require.GreaterOrEqual(t, et.inspect(id).Next.Sub(bubbleStart), now+30*time.Second)
+
+		require.ErrorIs(t, et.pollNow(id, 500*time.Millisecond), engine.ErrNotYet, "who presses again is not heard at once")
+		require.NoError(t, et.pollNow(id, 501*time.Millisecond))
+		require.Equal(t, now+time.Second, et.pollsAt(job)[before+1])
 	})
 }
 
@@ -150,7 +154,7 @@ func TestASubmitThatWaitsIsTriedAtOnce(t *testing.T) {
 		require.Equal(t, engine.Sending, et.inspect(id).Doing)
 		require.Equal(t, 1, et.engine.Backends()[0].Jobs[0].Undelivered)
 		tries := len(et.backend.AskedFor("POST", "/reports/generate"))
-		require.NoError(t, et.pollNow(id, time.Second))
+		require.NoError(t, et.pollNow(id, 2*time.Second))
 		require.Len(t, et.backend.AskedFor("POST", "/reports/generate"), tries+1)
 	}, func(j *engine.Job, _ *adapter.Spec) { j.Queue = &engine.DefaultQueue })
 }
