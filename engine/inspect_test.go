@@ -49,13 +49,13 @@ func TestAnInspectionTellsTheLastAnswerAndWhatDecided(t *testing.T) {
 func TestAnInspectionTellsWhyThereWasNoReading(t *testing.T) {
 	inBubble(t, func(t *testing.T, et *tester) {
 		id, _ := et.submit()
-		et.backend.Meets(legacytest.Polls, legacytest.Reset, 1)
+		et.backend.Meets(legacytest.Polls, legacytest.Reset, legacytest.Always)
 		et.advance(time.Second)
 		last := et.inspect(id).Last
 		require.Zero(t, last.Code)
 		require.Empty(t, last.Outcome)
 		require.Contains(t, last.Err, "reset")
-		et.backend.Meets(legacytest.Polls, legacytest.Code(418, ""), 1)
+		et.backend.Meets(legacytest.Polls, legacytest.Code(418, ""), legacytest.Always)
 		et.advance(5 * time.Second)
 		last = et.inspect(id).Last
 		require.Equal(t, 418, last.Code)
