@@ -171,6 +171,18 @@ func (p *Process) Kill() {
 	<-p.Exited
 }
 
+// Pause stops the process as a machine that swaps does: its connections stay.
+func (p *Process) Pause() {
+	p.t.Helper()
+	require.NoError(p.t, p.cmd.Process.Signal(syscall.SIGSTOP))
+}
+
+// Resume ends Pause.
+func (p *Process) Resume() {
+	p.t.Helper()
+	require.NoError(p.t, p.cmd.Process.Signal(syscall.SIGCONT))
+}
+
 // Terminate asks the process to end, and does not wait.
 func (p *Process) Terminate() {
 	p.t.Helper()

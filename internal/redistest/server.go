@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -127,10 +128,18 @@ func (s *Server) Await(t testing.TB, command, want string) {
 	}, 30*time.Second, 10*time.Millisecond, "%s never answers %q", command, want)
 }
 
+// freeAddr is an address that nobody listens on just now. It is none of those that
+// systems hand out by themselves, nor of those of other tests: a server that was killed
+// begins again there. A cluster needs the port ten thousand above as well.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	for range 1000 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 30000+rand.IntN(2700))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			require.NoError(t, l.Close())
+			return addr
+		}
+	}
+	require.Fail(t, "no port is free")
+	return ""
 }

@@ -28,7 +28,7 @@ const (
 
 // Watch is the method of [store.Signaler].
 func (s *Store) Watch(ctx context.Context, id intent.ID, until time.Time) error {
-	done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx)
 	if err != nil {
 		return err
 	}

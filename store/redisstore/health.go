@@ -20,6 +20,9 @@ func (s *Store) failed(ctx context.Context, err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(context.Cause(ctx), errSilent):
+		s.leave(errSilent)
+		return fmt.Errorf("%w: %w", store.ErrUnavailable, errSilent)
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case hasPrefix(err, "OOM"):
@@ -37,11 +40,11 @@ func (s *Store) failed(ctx context.Context, err error) error {
 // unsure is failed for a write: one that was sent and not answered may have happened.
 func (s *Store) unsure(ctx context.Context, err error) error {
 	var dial *net.OpError
-	if isNetwork(err) && ctx.Err() == nil && !(errors.As(err, &dial) && dial.Op == "dial") {
-		s.leave(err)
-		return fmt.Errorf("storing in Redis without an answer: %w", err)
+	sent := isNetwork(err) && !(errors.As(err, &dial) && dial.Op == "dial")
+	if said := s.failed(ctx, err); !sent || !errors.Is(said, store.ErrUnavailable) {
+		return said
 	}
-	return s.failed(ctx, err)
+	return fmt.Errorf("storing in Redis without an answer: %w", err)
 }
 
 func hasPrefix(err error, prefixes ...string) bool {

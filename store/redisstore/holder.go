@@ -55,7 +55,7 @@ func (s *Store) queues(ctx context.Context, shard int, of []store.JobName) ([]st
 		}
 		return names, nil
 	}
-	done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +118,7 @@ func (s *Store) holding(id intent.ID, parts []any, asked time.Time) (store.Held,
 // repairIndex leads the jobs of intents to them where nothing does: a holder can have
 // died after a change and before the index was written.
 func (s *Store) repairIndex(ctx context.Context, held []store.Held) {
-	done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx)
 	if err != nil {
 		return
 	}

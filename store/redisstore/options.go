@@ -47,8 +47,8 @@ const (
 	DefaultTerm   = 15 * time.Second
 )
 
-// How long a server may take. A command is repeated once: the scripts bear that, and a
-// connection that was idle can turn out to be broken.
+// How long a server may take, for a connection and for all that belongs to one call. A
+// command is repeated once if its connection breaks: the scripts bear that.
 const (
 	dialTimeout    = 2 * time.Second
 	commandTimeout = 3 * time.Second

@@ -154,7 +154,7 @@ func (s *Store) firstOf(ctx context.Context, set, from, to string, n int) ([]mem
 	if n <= 0 {
 		return nil, nil
 	}
-	done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +206,7 @@ func (s *Store) Messages(ctx context.Context, after store.MessageID, n int) ([]s
 	if err != nil || len(names) == 0 {
 		return nil, err
 	}
-	done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ func (s *Store) Get(ctx context.Context, id intent.ID) (intent.Intent, error) {
 
 // getAll returns those of some intents that are there, in their order.
 func (s *Store) getAll(ctx context.Context, ids []intent.ID) ([]intent.Intent, error) {
-	done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +122,7 @@ func (s *Store) ByJob(ctx context.Context, key store.JobKey) (intent.ID, error) 
 }
 
 func (s *Store) indexed(ctx context.Context, job string) (string, error) {
-	done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -70,7 +70,7 @@ func (s *Store) run(ctx context.Context, c call) (any, error) {
 
 // runAll runs such scripts in one exchange for each server.
 func (s *Store) runAll(ctx context.Context, calls []call) ([]any, error) {
-	done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ var errNotCopied = errors.New("too few replicas of Redis have confirmed the chan
 // server's replicas first where that is asked for: WAIT is about one connection, so it
 // goes into the same pipeline.
 func (s *Store) commit(ctx context.Context, c call) (any, error) {
-	done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,7 @@ package redisstore
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -97,15 +98,19 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// begin lets a call go on until done, or says why not.
-func (s *Store) begin(ctx context.Context) (done func(), err error) {
+// errSilent is the cause of a call's end that got no answer in time.
+var errSilent = errors.New("Redis gave no answer in time")
+
+// begin lets a call go on until done, for as long as a server may take, or says why not.
+func (s *Store) begin(ctx context.Context) (bounded context.Context, done func(), err error) {
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return ctx, nil, err
 	}
 	s.calls.RLock()
 	if s.closed || s.away.Load() {
 		s.calls.RUnlock()
-		return nil, store.ErrUnavailable
+		return ctx, nil, store.ErrUnavailable
 	}
-	return s.calls.RUnlock, nil
+	bounded, cancel := context.WithTimeoutCause(ctx, commandTimeout, errSilent)
+	return bounded, func() { cancel(); s.calls.RUnlock() }, nil
 }

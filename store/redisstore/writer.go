@@ -62,7 +62,7 @@ func (s *Store) Adopt(ctx context.Context, in intent.Intent, events []intent.Eve
 
 // index points a job at an intent.
 func (s *Store) index(ctx context.Context, job string, id intent.ID) error {
-	done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx)
 	if err != nil {
 		return err
 	}
