@@ -1,16 +1,22 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
-	"strconv"
-	"time"
+	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-intents/caddy-intents/engine"
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/observe"
 	"github.com/caddy-intents/caddy-intents/store"
 )
 
@@ -19,111 +25,193 @@ func init() {
 }
 
 // adminAPI serves operators on Caddy's admin endpoint, under /intents/. It works on
-// what this process has open, whatever config that is from.
-type adminAPI struct{}
+// what this process has open, whatever config that is from. Who may ask is what the
+// admin endpoint says.
+type adminAPI struct {
+	config context.Context // done when the config is replaced that the endpoint belongs to
+}
 
 // CaddyModule returns the Caddy module information.
 func (adminAPI) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "admin.api.intents", New: func() caddy.Module { return new(adminAPI) }}
 }
 
+// Provision is called before there are apps.
+func (a *adminAPI) Provision(ctx caddy.Context) error {
+	a.config = ctx
+	return nil
+}
+
+const (
+	adminRoot   = "/intents/"
+	backupRoute = adminRoot + "backup"
+)
+
 // Routes is the method of caddy.AdminRouter.
-func (adminAPI) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{
-		{Pattern: backupRoute, Handler: onlyGet(serveBackup)},
+func (a *adminAPI) Routes() []caddy.AdminRoute {
+	mux := http.NewServeMux()
+	for pattern, methods := range a.places() {
+		mux.Handle(pattern, methods)
+	}
+	return []caddy.AdminRoute{{Pattern: adminRoot, Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		mux.ServeHTTP(w, r)
+		return nil
+	})}}
+}
+
+// places is all that can be asked for. Words come before ids, which none of them is.
+func (a *adminAPI) places() map[string]adminMethods {
+	return map[string]adminMethods{
+		adminRoot + "{$}":                  {"GET": serveIntents},
+		adminRoot:                          {"GET": serveNothing},
+		adminRoot + "{id}":                 {"GET": serveIntent},
+		adminRoot + "{id}/{action}":        {"POST": serveAction},
+		adminRoot + "stats":                {"GET": serveStats},
+		adminRoot + "changes":              {"GET": a.serveChanges},
+		adminRoot + "drain":                {"GET": serveDrain, "POST": serveDrain, "DELETE": serveDrain},
+		adminRoot + "webhooks":             {"GET": serveLetters},
+		adminRoot + "webhooks/{id}":        {"GET": serveLetter, "DELETE": serveDiscard},
+		adminRoot + "webhooks/{id}/replay": {"POST": serveReplay},
+		backupRoute:                        {"GET": serveBackup},
 	}
 }
 
-// onlyGet is a route that reads.
-func onlyGet(serve caddy.AdminHandlerFunc) caddy.AdminHandler {
-	return caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-		if r.Method != http.MethodGet {
-			w.Header().Set("Allow", http.MethodGet)
-			return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("method %s: this URL has only GET", r.Method)}
-		}
-		return serve(w, r)
-	})
+// adminMethods is what can be done at one place.
+type adminMethods map[string]func(w http.ResponseWriter, r *http.Request) error
+
+func (m adminMethods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	serve, ok := m[r.Method]
+	if !ok {
+		observe.MethodNotAllowed(strings.Join(slices.Sorted(maps.Keys(m)), ", ")).ServeHTTP(w, r)
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	if err := serve(w, r); err != nil {
+		adminProblem(err).ServeHTTP(w, r)
+	}
 }
 
-// storeOf returns the open store that a request is about. There are several while a
-// config that names another one takes over: then `store` in the query says which.
-func storeOf(r *http.Request) (store.Store, error) {
+func serveNothing(http.ResponseWriter, *http.Request) error {
+	return &observe.Problem{Status: http.StatusNotFound, Code: "not_found", Message: "there is nothing here"}
+}
+
+// adminProblem says to an operator what is wrong, unlike to a client with all that is
+// known.
+func adminProblem(err error) *observe.Problem {
+	if p, ok := errors.AsType[*observe.Problem](err); ok {
+		return p
+	}
+	p := &observe.Problem{Status: http.StatusInternalServerError, Code: "internal", Message: err.Error()}
+	switch {
+	case errors.Is(err, store.ErrEnded), errors.Is(err, engine.ErrOver):
+		p.Status, p.Code = http.StatusConflict, "ended"
+	case errors.Is(err, engine.ErrNoJob):
+		p.Status, p.Code = http.StatusConflict, "no_job"
+	case errors.Is(err, engine.ErrNotCanceled):
+		p.Status, p.Code = http.StatusBadGateway, "not_canceled"
+	case errors.Is(err, store.ErrNotFound):
+		p.Status, p.Code = http.StatusNotFound, "not_found"
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrFull):
+		p.Status, p.Code = http.StatusServiceUnavailable, "unavailable"
+	}
+	return p
+}
+
+// An openStore is a store that this process has open, and what works on it.
+type openStore struct {
+	address string
+	*parts
+}
+
+// openStores returns those that a request is about, in the order of their addresses:
+// all, or the one that the query names by `store`. There are several while a config that
+// names another one takes over.
+func openStores(r *http.Request) ([]openStore, error) {
 	wanted := r.URL.Query().Get("store")
-	found := make(map[string]*parts)
-	var names []string
+	var all []openStore
 	installations.Range(func(key, value any) bool {
 		address := key.(string)
 		if p := value.(*installation).parts.Load(); p != nil && (wanted == "" || wanted == address) {
-			found[address] = p
-			names = append(names, address)
+			all = append(all, openStore{address, p})
 		}
 		return true
 	})
-	switch len(names) {
-	case 0:
-		return nil, caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: errors.New("no such store is open; the log says why")}
-	case 1:
-		return found[names[0]].store, nil
+	if len(all) == 0 {
+		return nil, &observe.Problem{Status: http.StatusServiceUnavailable, Code: "unavailable", Message: "no such store is open; the log says why"}
 	}
-	return nil, caddy.APIError{HTTPStatus: http.StatusConflict, Err: fmt.Errorf("several stores are open; add one of them as the query store: %q", names)}
+	slices.SortFunc(all, func(a, b openStore) int { return cmp.Compare(a.address, b.address) })
+	return all, nil
 }
 
-// An archivable store can be copied while it is in use. What is kept elsewhere is
-// copied there.
-type archivable interface {
-	BackUp(ctx context.Context, begin func(size int64) io.Writer) error
+func addressesOf(all []openStore) (addresses []string) {
+	for _, s := range all {
+		addresses = append(addresses, s.address)
+	}
+	return addresses
 }
 
-const backupRoute = "/intents/backup"
-
-// serveBackup answers with a copy of the store as it stands.
-func serveBackup(w http.ResponseWriter, r *http.Request) error {
-	s, err := storeOf(r)
+// storeOf finds the intent that a request names, and the store that has it.
+func storeOf(r *http.Request) (openStore, intent.Intent, error) {
+	id, err := intent.ParseID(r.PathValue("id"))
 	if err != nil {
-		return err
+		return openStore{}, intent.Intent{}, observe.BadRequest(fmt.Sprintf("%q is no intent's id", r.PathValue("id")))
 	}
-	from, ok := s.(archivable)
-	if !ok {
-		return caddy.APIError{HTTPStatus: http.StatusNotImplemented, Err: errors.New("this kind of store has no file to copy")}
+	open, err := openStores(r)
+	if err != nil {
+		return openStore{}, intent.Intent{}, err
 	}
-	begun := false
-	err = from.BackUp(r.Context(), func(size int64) io.Writer {
-		begun = true
-		h := w.Header()
-		h.Set("Content-Type", "application/octet-stream")
-		h.Set("Content-Length", strconv.FormatInt(size, 10))
-		h.Set("Content-Disposition", `attachment; filename="intents.db"`)
-		return &promptWriter{w: w, rc: http.NewResponseController(w), begun: time.Now()}
-	})
-	if err != nil && begun {
-		panic(http.ErrAbortHandler) // an error in the body would be taken for a part of the file
+	for _, s := range open {
+		in, err := s.store.Get(r.Context(), id)
+		if err == nil {
+			return s, in, nil
+		}
+		if !errors.Is(err, store.ErrNotFound) {
+			return openStore{}, intent.Intent{}, err
+		}
 	}
-	return err
+	return openStore{}, intent.Intent{}, observe.NotFound()
 }
 
-// Who fetches a backup gets a moment and then has to take so many bytes a second. A
-// store that outgrows its mapping waits for the end of the copy.
-const (
-	backupPatience = 10 * time.Second
-	backupPace     = 1 << 20
+// onlyQuery refuses what nobody would look at: a filter with a typing error picks all.
+func onlyQuery(r *http.Request, known ...string) error {
+	for name := range r.URL.Query() {
+		if name != "store" && !slices.Contains(known, name) {
+			return observe.BadRequest(fmt.Sprintf("%s is unknown here; there are %s and store", name, strings.Join(known, ", ")))
+		}
+	}
+	return nil
+}
+
+// maxAdminBody bounds what an operator says, in bytes.
+const maxAdminBody = 64 << 10
+
+// readBody reads the JSON object that a request may come with.
+func readBody(r *http.Request, into any) error {
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxAdminBody+1))
+	switch {
+	case err != nil:
+		return observe.BadRequest("the body broke off")
+	case len(body) > maxAdminBody:
+		return &observe.Problem{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: "the body is too long"}
+	case len(strings.TrimSpace(string(body))) == 0:
+		return nil
+	}
+	if err := caddy.StrictUnmarshalJSON(body, into); err != nil {
+		return observe.BadRequest("the body: " + err.Error())
+	}
+	return nil
+}
+
+func answerJSON(w http.ResponseWriter, code int, v any) error {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v) // the client has left, if anything
+	return nil
+}
+
+var (
+	_ caddy.AdminRouter = (*adminAPI)(nil)
+	_ caddy.Provisioner = (*adminAPI)(nil)
 )
-
-// promptWriter gives up on who reads too slowly.
-type promptWriter struct {
-	w       http.ResponseWriter
-	rc      *http.ResponseController
-	begun   time.Time
-	written int64
-}
-
-func (w *promptWriter) Write(b []byte) (int, error) {
-	due := w.begun.Add(backupPatience + time.Duration(w.written/backupPace)*time.Second)
-	if err := w.rc.SetWriteDeadline(due); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return 0, err
-	}
-	n, err := w.w.Write(b)
-	w.written += int64(n)
-	return n, err
-}
-
-var _ caddy.AdminRouter = adminAPI{}

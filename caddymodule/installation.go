@@ -44,7 +44,9 @@ type parts struct {
 	hub        *observe.Hub
 	admissions *offload.Admissions
 	sender     *webhook.Sender
-	deaf       func() // ends the sender's listening
+	deaf       func()          // ends the sender's listening
+	closing    context.Context // done when all of it is about to end
+	end        context.CancelFunc
 }
 
 // A breakable store tells when it can do nothing any more and has to be opened anew.
@@ -187,6 +189,7 @@ func (i *installation) takeDown(p *parts, log *slog.Logger) {
 
 // close ends streams, then polls, then messages, then the store.
 func (p *parts) close() error {
+	p.end()
 	p.hub.Close()
 	p.engine.Stop()
 	p.deaf()
@@ -197,6 +200,7 @@ func (p *parts) close() error {
 // opened puts a store to work. The caller holds i.mu.
 func (i *installation) opened(s store.Store, log *slog.Logger) {
 	p := &parts{store: s, engine: engine.New(s), hub: observe.NewHub(s, log), admissions: offload.NewAdmissions()}
+	p.closing, p.end = context.WithCancel(context.Background())
 	p.engine.OnAnswer(p.hub.Ring)
 	for _, sv := range i.serving {
 		sv.retire = p.engine.Use(sv.generation)

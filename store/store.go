@@ -245,6 +245,15 @@ type JobKey struct {
 // KeyOf returns the key of an intent that was delivered.
 func KeyOf(in *intent.Intent) JobKey { return JobKey{Scope: in.Scope, StatusURL: in.StatusURL} }
 
+// Stats is what a store keeps, for those that can tell.
+type Stats struct {
+	Running  int   `json:"running"`             // intents that have not ended, and reservations
+	Ended    int   `json:"ended"`               // intents until they expire
+	Messages int   `json:"messages"`            // that are to be delivered, or were given up
+	Size     int64 `json:"size,omitempty"`      // of the file, in bytes; 0 if there is none
+	Free     int64 `json:"free_size,omitempty"` // of that, what is used again before the file grows
+}
+
 // A Filter picks intents. Zero fields pick all.
 type Filter struct {
 	Scope  string

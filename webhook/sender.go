@@ -279,7 +279,7 @@ func (s *Sender) send(ctx context.Context, m *store.Message, target Target) atte
 	if err != nil {
 		return attempt{gone: true, failure: "its URL cannot be used"}
 	}
-	id, now := idOf(m.MessageID), time.Now()
+	id, now := IDOf(m.MessageID), time.Now()
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("User-Agent", "caddy-intents")
 	r.Header.Set("Webhook-Id", id)

@@ -23,7 +23,7 @@ func TestAMessageIsOneThatStandardWebhooksVerifies(t *testing.T) {
 	body, err := bodyOf(&m)
 	require.NoError(t, err)
 	now := time.Now() // the library has a clock of its own
-	h := http.Header{"Webhook-Id": {idOf(m.MessageID)}, "Webhook-Timestamp": {strconv.FormatInt(now.Unix(), 10)}, "Webhook-Signature": {s.sign(idOf(m.MessageID), now, body)}}
+	h := http.Header{"Webhook-Id": {IDOf(m.MessageID)}, "Webhook-Timestamp": {strconv.FormatInt(now.Unix(), 10)}, "Webhook-Signature": {s.sign(IDOf(m.MessageID), now, body)}}
 	require.NoError(t, verifier.Verify(body, h))
 	require.Error(t, verifier.Verify(append(body, ' '), h))
 }

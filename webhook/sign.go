@@ -43,9 +43,9 @@ func (s Secret) sign(id string, at time.Time, body []byte) string {
 	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// idOf is the value of webhook-id: the same for every try of a message, and another for
+// IDOf is the value of webhook-id: the same for every try of a message, and another for
 // every other message.
-func idOf(m store.MessageID) string {
+func IDOf(m store.MessageID) string {
 	to := sha256.Sum256([]byte(m.To))
 	return "msg_" + m.Intent.String() + "_" + strconv.FormatInt(m.Seq, 10) + "_" + hex.EncodeToString(to[:6])
 }

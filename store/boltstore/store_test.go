@@ -3,6 +3,8 @@ package boltstore
 import (
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/caddy-intents/caddy-intents/store"
 	"github.com/caddy-intents/caddy-intents/store/storetest"
 )
@@ -13,4 +15,12 @@ func TestStoreKeepsTheContract(t *testing.T) {
 
 func TestStoreOutlivesItsProcess(t *testing.T) {
 	storetest.Reopen(t, func(t *testing.T, dir string) store.Store { return openIn(t, dir) })
+}
+
+func TestStats(t *testing.T) {
+	s := openIn(t, t.TempDir())
+	st, err := s.Stats(t.Context())
+	require.NoError(t, err)
+	require.Positive(t, st.Size)
+	storetest.Stats(t, s)
 }

@@ -19,3 +19,5 @@ func TestStoreWorksInABubble(t *testing.T) {
 		storetest.Live(t, s)
 	})
 }
+
+func TestStats(t *testing.T) { storetest.Stats(t, memstore.New()) }

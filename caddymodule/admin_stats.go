@@ -1,0 +1,110 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/caddy-intents/caddy-intents/engine"
+	"github.com/caddy-intents/caddy-intents/store"
+)
+
+// A storeStats is how it stands with one store and what works on it.
+type storeStats struct {
+	Store     string         `json:"store"`
+	Observers int            `json:"observers"` // open streams
+	Draining  bool           `json:"draining,omitempty"`
+	Backends  []backendStats `json:"backends"`
+	Kept      *store.Stats   `json:"kept,omitempty"` // what is stored; left out if the store does not count
+}
+
+// A backendStats is how a backend stands. Its jobs share its limits.
+type backendStats struct {
+	Backend  string     `json:"backend"`
+	InFlight int        `json:"in_flight_limit"`
+	Running  int        `json:"in_flight"`
+	Jobs     []jobStats `json:"jobs"`
+}
+
+// A jobStats is how a job stands.
+type jobStats struct {
+	Scope       string    `json:"scope"`
+	Job         string    `json:"job"`
+	Breaker     string    `json:"breaker"` // closed, open, releasing
+	DownSince   time.Time `json:"down_since,omitzero"`
+	ProbeAt     time.Time `json:"probe_at,omitzero"`
+	InLine      int       `json:"in_line"`     // polls that are due and wait for their turn
+	Undelivered int       `json:"undelivered"` // submits that are to be delivered
+}
+
+func backendsOf(e *engine.Engine) []backendStats {
+	all := []backendStats{}
+	for _, b := range e.Backends() {
+		v := backendStats{Backend: b.Name, InFlight: b.InFlight, Running: b.Running}
+		for _, j := range b.Jobs {
+			v.Jobs = append(v.Jobs, jobStats{
+				Scope: j.Scope, Job: j.Name, Breaker: j.Breaker, DownSince: j.DownSince.UTC(), ProbeAt: j.Probe.UTC(),
+				InLine: j.Waiting, Undelivered: j.Undelivered,
+			})
+		}
+		all = append(all, v)
+	}
+	return all
+}
+
+// A counting store tells how much it keeps.
+type counting interface {
+	Stats(ctx context.Context) (store.Stats, error)
+}
+
+// serveStats answers how it stands with every store.
+func serveStats(w http.ResponseWriter, r *http.Request) error {
+	open, err := openStores(r)
+	if err != nil {
+		return err
+	}
+	all := []storeStats{}
+	for _, s := range open {
+		v := storeStats{Store: s.address, Observers: s.hub.Observers(), Draining: s.hub.Draining(), Backends: backendsOf(s.engine)}
+		if c, ok := s.store.(counting); ok {
+			kept, err := c.Stats(r.Context())
+			if err != nil {
+				return err
+			}
+			v.Kept = &kept
+		}
+		all = append(all, v)
+	}
+	return answerJSON(w, http.StatusOK, struct {
+		OK     bool         `json:"ok"`
+		Stores []storeStats `json:"stores"`
+	}{true, all})
+}
+
+var errDrained = errors.New("an operator drains this process")
+
+// serveDrain ends all streams and lets none begin, with POST, until DELETE: clients go
+// where the load balancer leads them. Everything else goes on.
+func serveDrain(w http.ResponseWriter, r *http.Request) error {
+	open, err := openStores(r)
+	if err != nil {
+		return err
+	}
+	answer := struct {
+		OK       bool `json:"ok"`
+		Draining bool `json:"draining"`
+		Streams  int  `json:"streams"` // that are still open
+	}{OK: true}
+	for _, s := range open {
+		switch r.Method {
+		case http.MethodPost:
+			s.hub.Drain(errDrained)
+		case http.MethodDelete:
+			s.hub.Reopen()
+		}
+		answer.Draining = answer.Draining || s.hub.Draining()
+		answer.Streams += s.hub.Observers()
+	}
+	return answerJSON(w, http.StatusOK, answer)
+}

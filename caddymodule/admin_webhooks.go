@@ -1,0 +1,198 @@
+package caddymodule
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/observe"
+	"github.com/caddy-intents/caddy-intents/store"
+	"github.com/caddy-intents/caddy-intents/webhook"
+)
+
+// A letter is a webhook message that was not taken (yet).
+type letter struct {
+	ID        string           `json:"id"` // its Webhook-Id
+	IntentID  intent.ID        `json:"intent_id"`
+	Scope     string           `json:"scope"`
+	Job       string           `json:"job"`
+	Seq       int64            `json:"seq"`
+	EventType intent.EventType `json:"event_type"`
+	EventAt   time.Time        `json:"event_at"`
+	To        string           `json:"to"` // without a query, where keys may be; "" if it is not known any more
+	Attempts  int              `json:"attempts"`
+	Failure   string           `json:"failure,omitempty"` // of the last try
+	Dead      bool             `json:"dead"`              // given up
+	DueAt     time.Time        `json:"due_at,omitzero"`   // of the next try
+	GivenUpAt time.Time        `json:"given_up_at,omitzero"`
+}
+
+func (s openStore) letter(m *store.Message) letter {
+	v := letter{
+		ID: webhook.IDOf(m.MessageID), IntentID: m.Intent, Scope: m.Scope, Job: m.Job, Seq: m.Seq, EventType: m.Event.Type,
+		EventAt: m.Event.At.UTC(), Attempts: m.Attempts, Failure: m.Failure, Dead: m.Dead,
+	}
+	if m.Dead {
+		v.GivenUpAt = m.Due.UTC()
+	} else {
+		v.DueAt = m.Due.UTC()
+	}
+	if target, err := lookUp(s.engine, m); err == nil {
+		if u, err := url.Parse(target.URL); err == nil {
+			v.To = (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+		}
+	}
+	return v
+}
+
+// Bounds of one page of messages.
+const (
+	letterStep = 200
+	maxLooked  = 4000
+)
+
+// serveLetters answers the messages that were given up, or with all=true those too that
+// are on their way.
+func serveLetters(w http.ResponseWriter, r *http.Request) error {
+	if err := onlyQuery(r, "all", "limit", "after"); err != nil {
+		return err
+	}
+	q, all, limit := r.URL.Query(), false, usualPage
+	var err error
+	if q.Has("all") {
+		if all, err = strconv.ParseBool(q.Get("all")); err != nil {
+			return observe.BadRequest(fmt.Sprintf("all: %q is not true or false", q.Get("all")))
+		}
+	}
+	if said := q.Get("limit"); said != "" {
+		if limit, err = strconv.Atoi(said); err != nil || limit < 1 || limit > maxPage {
+			return observe.BadRequest(fmt.Sprintf("limit: %q is no number from 1 to %d", said, maxPage))
+		}
+	}
+	open, err := openStores(r)
+	if err != nil {
+		return err
+	}
+	answer := struct {
+		OK       bool     `json:"ok"`
+		Messages []letter `json:"messages"`
+		Next     string   `json:"next,omitempty"` // what to ask for as `after`
+	}{OK: true, Messages: []letter{}}
+	// Those of several stores come one store after the other; only of one there are pages.
+	for _, s := range open {
+		page, next, err := s.letters(r, all, limit-len(answer.Messages), q.Get("after"))
+		if err != nil {
+			return err
+		}
+		answer.Messages, answer.Next = append(answer.Messages, page...), next
+		if next != "" {
+			break
+		}
+	}
+	return answerJSON(w, http.StatusOK, answer)
+}
+
+// letters looks for so many messages after one.
+func (s openStore) letters(r *http.Request, all bool, limit int, after string) (found []letter, next string, err error) {
+	var from store.MessageID
+	if after != "" {
+		m, err := webhook.Find(r.Context(), s.store, after)
+		if err != nil {
+			return nil, "", letterProblem(after, err)
+		}
+		from = m.MessageID
+	}
+	for range maxLooked / letterStep {
+		page, err := s.store.Messages(r.Context(), from, letterStep)
+		if err != nil {
+			return nil, "", err
+		}
+		for i := range page {
+			if len(found) == limit {
+				return found, webhook.IDOf(from), nil
+			}
+			from = page[i].MessageID
+			if all || page[i].Dead {
+				found = append(found, s.letter(&page[i]))
+			}
+		}
+		if len(page) < letterStep {
+			return found, "", nil
+		}
+	}
+	return found, webhook.IDOf(from), nil
+}
+
+// letterOf finds the message that a request names, and the store that has it.
+func letterOf(r *http.Request) (openStore, store.Message, error) {
+	open, err := openStores(r)
+	if err != nil {
+		return openStore{}, store.Message{}, err
+	}
+	id := r.PathValue("id")
+	for _, s := range open {
+		var m store.Message
+		if m, err = webhook.Find(r.Context(), s.store, id); err == nil {
+			return s, m, nil
+		}
+	}
+	return openStore{}, store.Message{}, letterProblem(id, err)
+}
+
+func letterProblem(id string, err error) error {
+	if p := adminProblem(err); p.Status == http.StatusNotFound {
+		return &observe.Problem{Status: http.StatusNotFound, Code: "not_found", Message: "no such message: it was taken, discarded, or never was"}
+	}
+	if err == webhook.ErrBadID {
+		return observe.BadRequest(fmt.Sprintf("%q is no message's id", id))
+	}
+	return err
+}
+
+// answerLetter answers with a message and its event.
+func answerLetter(w http.ResponseWriter, s openStore, m *store.Message) error {
+	return answerJSON(w, http.StatusOK, struct {
+		OK      bool         `json:"ok"`
+		Message letter       `json:"message"`
+		Event   intent.Event `json:"event"`
+	}{true, s.letter(m), m.Event})
+}
+
+func serveLetter(w http.ResponseWriter, r *http.Request) error {
+	s, m, err := letterOf(r)
+	if err != nil {
+		return err
+	}
+	return answerLetter(w, s, &m)
+}
+
+// serveReplay has a message that was given up sent again, as if it were new.
+func serveReplay(w http.ResponseWriter, r *http.Request) error {
+	s, m, err := letterOf(r)
+	switch {
+	case err != nil:
+		return err
+	case !m.Dead:
+		return &observe.Problem{Status: http.StatusConflict, Code: "not_dead", Message: "it was not given up: the next try comes by itself at " + m.Due.UTC().Format(time.RFC3339)}
+	}
+	m.Dead, m.Attempts, m.Due = false, 0, time.Now()
+	if err := s.store.Keep(r.Context(), m); err != nil {
+		return letterProblem(r.PathValue("id"), err)
+	}
+	s.sender.Wake()
+	return answerLetter(w, s, &m)
+}
+
+func serveDiscard(w http.ResponseWriter, r *http.Request) error {
+	s, m, err := letterOf(r)
+	if err != nil {
+		return err
+	}
+	if err := s.store.Discard(r.Context(), m.MessageID); err != nil {
+		return err
+	}
+	return answerLetter(w, s, &m)
+}
