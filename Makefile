@@ -27,6 +27,9 @@ ROUNDS ?= 50
 CUTS ?= 1000
 # Rounds of 256 equal POSTs at once in make soak; make test has 50.
 EQUALS ?= 1000
+# Failovers of Redis under load in make soak; make test has 3. For so many seconds it hangs; in make test 8.
+FAILOVERS ?= 20
+HANG ?= 30
 # Observers that are cut at once and come back in make soak; make test has 2,000.
 CROWD ?= 5000
 # Times that the disk of a store is filled in make faults; make test has 4.
@@ -65,6 +68,8 @@ bench: ## the budgets of docs/performance.md, each PASS or FAIL beside its basel
 soak: ## the crash tests for a long time, ROUNDS=50; observers cut at random, CUTS=1000; crowds, EQUALS=1000 CROWD=5000
 	INTENTS_ROUNDS=$(ROUNDS) go test -count=1 -timeout 2h -v -run 'Kill' $(E2E) $(LINKED)
 	INTENTS_CUTS=$(CUTS) go test -count=1 -timeout 30m -v -run 'CutAtRandom' $(E2E) ./caddymodule
+	INTENTS_FAILOVERS=$(FAILOVERS) go test -count=1 -timeout 1h -v -run 'Failover' $(REDIS) ./store/redisstore
+	INTENTS_FAILOVERS=$(FAILOVERS) INTENTS_HANG=$(HANG) INTENTS_EQUALS=$(EQUALS) go test -count=1 -timeout 1h -v -run 'Failover|Hangs|EqualRequests' $(E2E) ./caddymodule
 	INTENTS_EQUALS=$(EQUALS) INTENTS_CROWD=$(CROWD) go test -count=1 -timeout 1h -v -run 'Crowd' $(E2E) ./caddymodule
 
 faults: ## every fault of docs/faults.md at its full count, DISK_CYCLES=50; as root on Linux, under 15 minutes

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,6 +19,8 @@ import (
 type Guard struct {
 	Sentinels []*Server
 	Nodes     [2]*Server
+
+	settings []string // of both nodes
 }
 
 // MasterName is what the sentinels of a Guard call the master.
@@ -31,6 +34,7 @@ func StartGuard(t testing.TB, args ...string) *Guard {
 	// A replica is sent everything at once: it waits for no other that might come.
 	args = append([]string{"--repl-diskless-sync-delay", "0"}, args...)
 	g.Nodes[0] = Start(t, args...)
+	g.settings = slices.Clip(g.Nodes[0].args)
 	host, port, err := net.SplitHostPort(g.Nodes[0].Addr)
 	require.NoError(t, err)
 	g.Nodes[1] = Start(t, append(args, "--replicaof", host+" "+port)...)
@@ -70,6 +74,17 @@ func (g *Guard) Master(t testing.TB) *Server {
 	return master
 }
 
+// CutLink keeps from the replica what the master gets from now on.
+func (g *Guard) CutLink(t testing.TB) {
+	t.Helper()
+	master := g.Master(t)
+	for _, command := range []string{"ACL SETUSER default -psync -sync", "CLIENT KILL TYPE replica"} {
+		_, err := master.Do(strings.Fields(command)...)
+		require.NoError(t, err)
+	}
+	master.Await(t, "INFO replication", "connected_slaves:0")
+}
+
 // FailOver kills the master, waits until the other node is the master, and brings the
 // killed one back as its replica.
 func (g *Guard) FailOver(t testing.TB) {
@@ -77,6 +92,9 @@ func (g *Guard) FailOver(t testing.TB) {
 	killed := g.Master(t)
 	killed.Kill()
 	next := g.Master(t)
+	host, port, err := net.SplitHostPort(next.Addr)
+	require.NoError(t, err)
+	killed.args = append(g.settings, "--replicaof", host+" "+port)
 	killed.Restart(t)
 	next.Await(t, "INFO replication", "state=online")
 }

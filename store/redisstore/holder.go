@@ -65,7 +65,7 @@ func (s *Store) queues(ctx context.Context, shard int, of []store.JobName) ([]st
 }
 
 func (s *Store) claimOf(ctx context.Context, shard, n int, queues []string) ([]store.Held, error) {
-	args := []any{s.replica, s.term.Milliseconds(), n, len(queues)}
+	args := []any{s.replica, s.term.Milliseconds(), n, flag(s.tails.doubtful()), len(queues)}
 	for _, q := range queues {
 		args = append(args, q)
 	}
@@ -112,7 +112,9 @@ func (s *Store) holding(id intent.ID, parts []any, asked time.Time) (store.Held,
 	if !found {
 		return store.Held{}, errDamaged
 	}
-	return store.Held{Lease: store.Lease{ID: id, Epoch: epoch}, Until: asked.Add(s.term), Intent: in}, nil
+	lease := store.Lease{ID: id, Epoch: epoch}
+	s.tails.grew(lease, &in)
+	return store.Held{Lease: lease, Until: asked.Add(s.term), Intent: in}, nil
 }
 
 // repairIndex leads the jobs of intents to them where nothing does: a holder can have
@@ -174,6 +176,7 @@ func (s *Store) Renew(ctx context.Context, leases []store.Lease) (lost []intent.
 				if err != nil {
 					return lost, errDamaged
 				}
+				s.tails.forget(id)
 				lost = append(lost, id)
 			}
 		}
@@ -191,6 +194,7 @@ func (s *Store) renewal(shard int, leases []store.Lease) call {
 
 // Release is the method of [store.Holder].
 func (s *Store) Release(ctx context.Context, l store.Lease) error {
+	s.tails.forget(l.ID)
 	answer, err := s.run(ctx, call{scriptRelease, shardOf(l.ID), []any{l.ID.String(), l.Epoch, s.replica}})
 	if err != nil {
 		return err

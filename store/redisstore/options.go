@@ -88,8 +88,8 @@ type mute struct{}
 
 func (mute) Printf(context.Context, string, ...any) {}
 
-// connect makes a client; it connects when it is used.
-func (o *Options) connect() (redis.UniversalClient, error) {
+// connect makes a client; it connects when it is used, and greets the server then.
+func (o *Options) connect(greet func(context.Context, *redis.Conn) error) (redis.UniversalClient, error) {
 	// Maintenance notifications are of Redis Enterprise; elsewhere they are noise.
 	quiet := &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	switch o.Mode {
@@ -97,20 +97,20 @@ func (o *Options) connect() (redis.UniversalClient, error) {
 		return redis.NewClient(&redis.Options{
 			Addr: o.Addrs[0], DB: o.Database, Username: o.Username, Password: o.Password, TLSConfig: o.TLS,
 			DialTimeout: dialTimeout, DialerRetries: 1, ReadTimeout: commandTimeout, WriteTimeout: commandTimeout, ContextTimeoutEnabled: true, MaxRetries: repeats,
-			PoolSize: connections, PipelinePoolSize: connections, DisableIdentity: true, MaintNotificationsConfig: quiet,
+			PoolSize: connections, PipelinePoolSize: connections, DisableIdentity: true, OnConnect: greet, MaintNotificationsConfig: quiet,
 		}), nil
 	case Sentinel:
 		return redis.NewFailoverClient(&redis.FailoverOptions{
 			SentinelAddrs: o.Addrs, MasterName: o.Master, DB: o.Database, Username: o.Username, Password: o.Password,
 			SentinelUsername: o.SentinelUsername, SentinelPassword: o.SentinelPassword, TLSConfig: o.TLS,
 			DialTimeout: dialTimeout, DialerRetries: 1, ReadTimeout: commandTimeout, WriteTimeout: commandTimeout, ContextTimeoutEnabled: true, MaxRetries: repeats,
-			PoolSize: connections, PipelinePoolSize: connections, DisableIdentity: true,
+			PoolSize: connections, PipelinePoolSize: connections, DisableIdentity: true, OnConnect: greet,
 		}), nil
 	case Cluster:
 		return redis.NewClusterClient(&redis.ClusterOptions{
 			Addrs: o.Addrs, Username: o.Username, Password: o.Password, TLSConfig: o.TLS, MaxRedirects: redirects,
 			DialTimeout: dialTimeout, DialerRetries: 1, ReadTimeout: commandTimeout, WriteTimeout: commandTimeout, ContextTimeoutEnabled: true, MaxRetries: repeats,
-			PoolSize: connections, PipelinePoolSize: connections, DisableIdentity: true, MaintNotificationsConfig: quiet,
+			PoolSize: connections, PipelinePoolSize: connections, DisableIdentity: true, OnConnect: greet, MaintNotificationsConfig: quiet,
 		}), nil
 	}
 	return nil, fmt.Errorf("there is no mode %q: single, sentinel or cluster", o.Mode)

@@ -22,7 +22,7 @@ func (s *Store) Get(ctx context.Context, id intent.ID) (intent.Intent, error) {
 	case len(found) == 0:
 		return intent.Intent{}, store.ErrNotFound
 	}
-	return found[0], nil
+	return s.mend(ctx, found[0])
 }
 
 // getAll returns those of some intents that are there, in their order.

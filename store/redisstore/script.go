@@ -37,6 +37,7 @@ var (
 	scriptCollect = load("collect")
 	scriptKeep    = load("keep")
 	scriptDiscard = load("discard")
+	scriptRaise   = load("raise")
 )
 
 func load(name string) script {

@@ -41,6 +41,7 @@ type Store struct {
 	replica string   // who this is among those who share the server; another one after each start
 	shards  []string // what the keys of each begin with
 	term    time.Duration
+	tails   *tails
 	copies  int
 	publish string // the command that rings
 	cluster bool
@@ -62,23 +63,24 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := o.Complete(); err != nil {
 		return nil, err
 	}
-	client, err := o.connect()
-	if err != nil {
-		return nil, err
-	}
 	s := &Store{
-		client: client, log: o.Logger, replica: rand.Text()[:10], shards: shardNames(o.Prefix), term: o.Term, copies: o.Copies,
+		log: o.Logger, tails: newTails(), replica: rand.Text()[:10], shards: shardNames(o.Prefix), term: o.Term, copies: o.Copies,
 		publish: "PUBLISH", cluster: o.Mode == Cluster,
 	}
 	if s.cluster {
 		s.publish = "SPUBLISH" // a plain one goes to all nodes
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	var err error
+	if s.client, err = o.connect(s.greet); err != nil {
+		return nil, err
+	}
 	if err := s.inspect(ctx, o.Prefix); err != nil {
-		_ = client.Close()
+		_ = s.client.Close()
 		return nil, fmt.Errorf("using Redis at %s: %w", o.Addrs[0], err)
 	}
-	s.startListening(ctx)
+	s.startListening(ctx) // to every server
+	s.tails.settle()
 	return s, nil
 }
 

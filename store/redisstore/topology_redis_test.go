@@ -110,3 +110,44 @@ func TestAFailoverLosesNothingThatAReplicaConfirmed(t *testing.T) {
 	t.Logf("%d intents acknowledged, %d refused, %d lost, in %s", len(acked), refused, lost, time.Since(started).Round(time.Millisecond))
 	require.Zero(t, lost)
 }
+
+// Without copies a failover can lose the end of a log. Its holder notices, and so does who
+// takes over from a holder that did not live to notice: the log begins another generation.
+func TestALostTailRaisesTheGeneration(t *testing.T) {
+	guard := redistest.StartGuard(t)
+	o := redisstore.Options{Mode: redisstore.Sentinel, Master: redistest.MasterName, Addrs: guard.Addrs(), Prefix: "p:", Term: time.Second}
+	a, b := open(t, o), open(t, o)
+	kept, taken, steady := create(t, a, "report"), create(t, a, "report"), create(t, a, "report")
+	renew := func() {
+		_, err := a.Renew(t.Context(), []store.Lease{kept.Lease, steady.Lease})
+		require.NoError(t, err)
+	}
+	guard.Nodes[0].Await(t, "WAIT 1 0", ":1")
+	guard.CutLink(t)
+	require.NoError(t, a.Append(t.Context(), reported(kept, 1)), "it is acknowledged, and will be lost")
+	require.NoError(t, a.Append(t.Context(), reported(taken, 1)))
+	guard.Nodes[0].Kill()
+	guard.Master(t)
+
+	var in intent.Intent
+	eventually(t, func() bool {
+		var err error
+		in, err = a.Get(t.Context(), kept.ID)
+		return err == nil
+	})
+	require.Equal(t, kept.Intent.Seq, in.Seq)
+	require.EqualValues(t, 1, in.Generation)
+	kept.Intent = in
+	require.NoError(t, a.Append(t.Context(), reported(kept, 2)))
+	in, err := b.Get(t.Context(), kept.ID)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, in.Generation, "for everybody")
+
+	var claimed []store.Held
+	eventually(t, func() bool { renew(); claimed = append(claimed, claim(t, b)...); return len(claimed) > 0 })
+	require.Equal(t, taken.ID, claimed[0].ID)
+	require.EqualValues(t, 1, claimed[0].Intent.Generation)
+	in, err = a.Get(t.Context(), steady.ID)
+	require.NoError(t, err)
+	require.Zero(t, in.Generation, "it lost nothing")
+}

@@ -92,7 +92,9 @@ func (s *Store) insert(ctx context.Context, in *intent.Intent, events []intent.E
 	if len(events) > 0 {
 		s.board.Post(store.Signal{ID: in.ID, Kind: store.Appended})
 	}
-	return s.granted(in, 1, asked)
+	held, err := s.granted(in, 1, asked)
+	s.tails.grew(held.Lease, in)
+	return held, err
 }
 
 // creation are the arguments of create.lua.
@@ -178,6 +180,7 @@ func (s *Store) Append(ctx context.Context, c store.Change) error {
 	if err != nil {
 		return err
 	}
+	s.tails.grew(store.Lease{ID: in.ID, Epoch: c.Epoch}, in)
 	if len(c.Events) > 0 {
 		s.board.Post(store.Signal{ID: in.ID, Kind: store.Appended})
 	}
@@ -212,6 +215,7 @@ func (s *Store) change(c *store.Change) ([]any, error) {
 
 // Drop is the method of [store.Writer].
 func (s *Store) Drop(ctx context.Context, id intent.ID, epoch int64) error {
+	s.tails.forget(id)
 	answer, err := s.run(ctx, call{scriptDrop, shardOf(id), []any{id.String(), epoch, s.replica}})
 	if err != nil {
 		return err

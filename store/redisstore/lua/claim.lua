@@ -1,8 +1,9 @@
 -- claim grants up to n intents that nobody holds: those of some jobs, and whatever is
 -- past its deadline. A lease that has ended is nobody's. It answers, for each, id,
--- epoch and fields; job index entries are the caller's to repair.
+-- epoch and fields; job index entries are the caller's to repair. In doubt, right after a
+-- failover, what the holder knew of the end of the log is lost with its lease.
 
-local owner, lease, n = unpack(args(3))
+local owner, lease, n, doubt = unpack(args(4))
 n = tonumber(n)
 local jobs = args(arg())
 local claimed = {}
@@ -15,6 +16,8 @@ local function claim(id, job)
     redis.call('ZREM', shard .. 'end', id)
     return
   end
+  local _, by = holder(h)
+  if doubt == '1' and by ~= '' then redis.call('HINCRBY', hash(id), 'g', 1) end
   claimed[#claimed + 1] = { id, grant(id, job, h, owner, lease), fields(id) }
 end
 
