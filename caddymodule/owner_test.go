@@ -125,6 +125,32 @@ func TestEqualRequestsWithAKeyAreOneJob(t *testing.T) {
 	require.Empty(t, other.Header.Get("Idempotency-Replayed"), "another client's key is another key")
 	require.NotEqual(t, first.Header.Get("Intent-Id"), other.Header.Get("Intent-Id"))
 	require.Len(t, s.backend.Jobs(), 2)
+
+	traced := post(`{"a":1}`, "X-Trace-Id", "new each time", "X-Request-Id", "too")
+	require.Equal(t, first.Header.Get("Intent-Id"), traced.Header.Get("Intent-Id"), "the name of a request is no credential")
+	require.Equal(t, http.StatusConflict, s.do("POST", "/reports/generate?kind=b", `{"a":1}`, "Idempotency-Key", "k-1").StatusCode)
+}
+
+func TestTheSameKeyAtAnotherHostIsAnotherTenants(t *testing.T) {
+	for _, site := range []string{report, owned} {
+		s := newSite(t)
+		port := s.addr[strings.LastIndex(s.addr, ":"):]
+		s.serve(site + "\n}\nhttp://localhost" + port + " {\n" + site)
+		at := func(host string) string {
+			r, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+s.addr+"/reports/generate", strings.NewReader(`{}`))
+			require.NoError(t, err)
+			r.Host = host + port
+			r.Header.Set("Idempotency-Key", "1")
+			r.Header.Set("X-User", "ada")
+			resp, err := http.DefaultTransport.RoundTrip(r)
+			require.NoError(t, err)
+			text(t, resp)
+			return resp.Header.Get("Intent-Id")
+		}
+		require.NotEqual(t, at("127.0.0.1"), at("localhost"))
+		require.Equal(t, at("localhost"), at("LOCALHOST"))
+		require.NoError(t, caddy.Stop())
+	}
 }
 
 func TestAKeyOfABackendThatCannotBeReachedIsFree(t *testing.T) {

@@ -174,7 +174,7 @@ func (s starting) wantsStream() bool {
 const maxKey = 255
 
 // key is the idempotency key of the request with everything that it is unique in: the
-// handler, the request's method and path, and whose request it is. Who has no owner
+// handler and Host, the request's method and path, and whose request it is. Who has no owner
 // is told apart by what it authenticates with.
 func (s starting) key() (key, former string, problem *observe.Problem) {
 	said := s.r.Header.Get("Idempotency-Key")
@@ -188,9 +188,9 @@ func (s starting) key() (key, former string, problem *observe.Problem) {
 	}
 	whose := []string{"owner", s.ownerOf(s.r)}
 	if s.Owner == "" {
-		whose = append([]string{"credentials"}, offload.Credentials(withoutKey(s.r))...)
+		whose = append([]string{"credentials", s.asker(s.r).User}, offload.Credentials(withoutKey(s.r))...)
 	}
-	macs := s.app.keys.MACs("idempotency", append([]string{s.Name, s.r.Method, s.r.URL.EscapedPath(), said}, whose...)...)
+	macs := s.app.keys.MACs("idempotency", append([]string{s.Name, strings.ToLower(s.r.Host), s.r.Method, s.r.URL.EscapedPath(), said}, whose...)...)
 	if len(macs) > 1 {
 		former = macs[1]
 	}

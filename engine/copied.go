@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/intent"
@@ -124,13 +126,59 @@ func refusesCredentials(code int) bool {
 	return code == http.StatusUnauthorized || code == http.StatusForbidden
 }
 
+// noteCredentials remembers what a submit authenticates with, by name, for the line to
+// add should polls turn out to need it.
+func (e *Engine) noteCredentials(job *Job, h http.Header) {
+	var names []string
+	for name := range h {
+		if soundsSecret(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.credentials[job.JobName] = names[:min(len(names), maxCredentials)]
+}
+
+// maxCredentials bounds the names of headers in a log line.
+const maxCredentials = 8
+
+// soundsSecret reports whether a header's name is one that credentials have.
+func soundsSecret(name string) bool {
+	name = strings.ToLower(name)
+	return len(name) < 64 && name != "idempotency-key" && slices.ContainsFunc([]string{"auth", "cookie", "key", "token", "secret", "session", "user", "tenant", "signature"},
+		func(word string) bool { return strings.Contains(name, word) })
+}
+
+// copyLine is the config line that would have polls carry what submits authenticate
+// with; "" if they do.
+func (e *Engine) copyLine(job *Job) string {
+	e.mu.Lock()
+	seen := e.credentials[job.JobName]
+	e.mu.Unlock()
+	names := slices.Clone(job.CopyHeaders)
+	for _, name := range seen {
+		if !slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) }) {
+			names = append(names, name)
+		}
+	}
+	switch {
+	case len(names) > len(job.CopyHeaders):
+		return "copy_headers " + strings.Join(names, " ")
+	case len(names) > 0:
+		return ""
+	}
+	return "copy_headers with what clients authenticate with, for example Authorization Cookie"
+}
+
 // lackCredentials notes that the backend refuses the poll. Time does not heal that,
 // and no give_up runs: the intent waits for its client, or its deadline.
 func (e *Engine) lackCredentials(in *intent.Intent, next intent.Intent, job *Job) (intent.Intent, []intent.Event) {
 	if e.told.first("credentials", in.Scope, in.Job) {
 		attrs := []any{"job", in.Job, "intent", in.ID}
-		if len(job.CopyHeaders) == 0 {
-			attrs = append(attrs, "add", "copy_headers Authorization Cookie, or a header in the status block")
+		if line := e.copyLine(job); line != "" {
+			attrs = append(attrs, "add", line+", or a header in the status block")
 		}
 		e.log().Warn("the backend refuses polls for lack of credentials", attrs...)
 	}

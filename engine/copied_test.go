@@ -116,8 +116,25 @@ func TestWithoutCopiedHeadersTheFirstRefusalTellsTheLineToAdd(t *testing.T) {
 		et.advance(time.Minute)
 		lines := et.log.with("lack of credentials")
 		require.Len(t, lines, 1)
-		require.Contains(t, lines[0], "copy_headers")
+		require.Contains(t, lines[0], "copy_headers Authorization")
 	})
+}
+
+func TestTheLineToAddNamesWhatClientsAuthenticateWith(t *testing.T) {
+	for submit, want := range map[string]string{"X-Api-Key": "copy_headers authorization Cookie X-Api-Key,", "X-Tenant": "copy_headers authorization Cookie X-Tenant,", "Accept-Language": ""} {
+		inBubble(t, func(t *testing.T, et *tester) {
+			et.post(func(r *http.Request) { r.Header.Set(submit, "value") })
+			et.backend.Meets(legacytest.Polls, legacytest.Code(403, ""), legacytest.Always)
+			et.advance(time.Minute)
+			line := et.log.with("lack of credentials")[0]
+			if want == "" {
+				require.NotContains(t, line, "copy_headers", "they are copied already")
+				return
+			}
+			require.Contains(t, line, want)
+			require.NotContains(t, line, "value")
+		}, copyAuthorization)
+	}
 }
 
 func TestWhoseFirstPollIsRefusedWaitsForCredentialsToo(t *testing.T) {

@@ -55,6 +55,7 @@ type Engine struct {
 	parked      map[*held]struct{}      // their job is in no config; in the heap for their deadline only
 	resting     map[*held]chan struct{} // closed when the step under way is over; only where somebody waits for that
 	undelivered map[JobName]int         // submits that wait for the backend, or for the store
+	credentials map[JobName][]string    // names of headers that a submit of the job had
 	early       map[intent.ID]moment    // watched before held: an observer can be faster than the submit that it follows
 }
 
@@ -73,6 +74,7 @@ func New(s store.Store) *Engine {
 		parked:      make(map[*held]struct{}),
 		early:       make(map[intent.ID]moment),
 		undelivered: make(map[JobName]int),
+		credentials: make(map[JobName][]string),
 		resting:     make(map[*held]chan struct{}),
 		crowds:      make(map[crowdName]*crowd),
 		lessons:     make(map[JobName]*lesson),

@@ -81,7 +81,7 @@ func (x *exchange) replay(r *http.Request, in *intent.Intent, first store.Replay
 	if first.Hash == nil {
 		return ErrKeyUncertain
 	}
-	c := newCapture(r.Body, 0)
+	c := newCapture(r.Body, 0, r.URL.RawQuery)
 	if _, err := io.Copy(io.Discard, c); err != nil {
 		return err
 	}
@@ -93,13 +93,14 @@ func (x *exchange) replay(r *http.Request, in *intent.Intent, first store.Replay
 		return nil
 	}
 	h := x.Header()
-	if first.Code == 0 { // the answer was too long to be kept
-		h.Set("Idempotency-Replayed", "true")
+	h.Set("Idempotency-Replayed", "true")
+	if first.Code == 0 { // the answer was too long to be kept, or had a token in it
+		x.introduce(in)
 		x.submission.Present(x.w, in)
 		return nil
 	}
 	maps.Copy(h, first.Header)
-	h.Set("Idempotency-Replayed", "true")
+	x.decorate()
 	body := first.Body
 	if first.Merge {
 		if merged, ok := merge(body, in.ID.String(), x.observeURL(in.ID, x.submission.Base+"/"+in.ID.String())); ok {
@@ -107,8 +108,10 @@ func (x *exchange) replay(r *http.Request, in *intent.Intent, first store.Replay
 			h.Set("Content-Length", strconv.Itoa(len(body)))
 		}
 	}
-	x.w.WriteHeader(first.Code)
-	_, _ = x.w.Write(body) // the client may have left
+	x.hold(in, func() {
+		x.w.WriteHeader(first.Code)
+		_, _ = x.w.Write(body) // the client may have left
+	})
 	return nil
 }
 

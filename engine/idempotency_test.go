@@ -370,3 +370,62 @@ func TestAKeyUnderTheSecretBeforeIsWaitedForToo(t *testing.T) {
 		require.Equal(t, 1, et.posts())
 	})
 }
+
+// postAbout submits with a key and a query, and may wait for the end.
+func (et *tester) postAbout(key, query string, wait time.Duration) (*httptest.ResponseRecorder, error) {
+	r := httptest.NewRequest("POST", "/reports/generate?"+query, strings.NewReader(`{}`))
+	w := httptest.NewRecorder()
+	s := engine.Submission{Job: et.job, Scheme: "https", Base: "/v1/intents", Key: key,
+		Present: func(w http.ResponseWriter, in *intent.Intent) { w.WriteHeader(http.StatusAccepted) }}
+	if wait > 0 {
+		s.Await = et.await(wait)
+		s.Applied = func(h http.Header) { h.Set("Preference-Applied", "wait") }
+	}
+	return w, et.engine.Submit(w, r, s)
+}
+
+func TestAnotherQueryUnderTheSameKeyIsAMistake(t *testing.T) {
+	for _, how := range engine.Responds() {
+		inBubble(t, func(t *testing.T, et *tester) {
+			_, err := et.postAbout("k", "kind=a", 0)
+			require.NoError(t, err)
+			_, err = et.postAbout("k", "kind=b", 0)
+			require.ErrorIs(t, err, engine.ErrKeyReused)
+			_, err = et.postAbout("k", "kind=a", 0)
+			require.NoError(t, err)
+			require.Len(t, et.backend.Jobs(), 1)
+		}, respond(how))
+	}
+}
+
+func TestEveryRepeatNamesTheIntent(t *testing.T) {
+	for _, how := range engine.Responds() {
+		inBubble(t, func(t *testing.T, et *tester) {
+			var heads []http.Header
+			for range 2 {
+				w := httptest.NewRecorder()
+				require.NoError(t, et.engine.Submit(w, httptest.NewRequest("POST", "/reports/generate", strings.NewReader(`{}`)), engine.Submission{
+					Job: et.job, Base: "/v1/intents", Key: "k", Owner: "ada", // its answer has a token in it, and is not kept
+					Present: func(w http.ResponseWriter, in *intent.Intent) { w.WriteHeader(http.StatusAccepted) }}))
+				heads = append(heads, w.Header())
+			}
+			require.NotEmpty(t, heads[1].Get("Intent-Id"))
+			require.Equal(t, heads[0].Get("Intent-Id"), heads[1].Get("Intent-Id"))
+			require.Equal(t, heads[0]["Link"], heads[1]["Link"])
+		}, respond(how))
+	}
+}
+
+func TestARepeatCanWaitForTheEnd(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		et.backend.EveryJobSays(legacytest.Status{State: "running"}, legacytest.Status{State: "running"}, legacytest.Status{State: "done", URL: "/x"})
+		_, err := et.postAbout("k", "", 0)
+		require.NoError(t, err)
+		w, err := et.postAbout("k", "", time.Minute)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, w.Code)
+		require.Contains(t, w.Body.String(), `"done"`)
+		require.Equal(t, "true", w.Header().Get("Idempotency-Replayed"))
+		require.Equal(t, "wait", w.Header().Get("Preference-Applied"))
+	})
+}

@@ -37,6 +37,7 @@ func (x *exchange) open(r adapter.SubmitReading) opening {
 	events = append(events, more...)
 	in.Memory = r.Memory
 	in.Sealed = x.engine.seal(x.submission.Job, in.ID, x.asked)
+	x.engine.noteCredentials(x.submission.Job, x.asked)
 	if r.Reading != nil {
 		in, more = in.Apply(*r.Reading, now)
 		events = append(events, more...)

@@ -67,8 +67,8 @@ func (x *exchange) enqueue(r *http.Request) error {
 		x.unreserve()
 		return ErrQueueFull
 	}
-	defer x.engine.givePlace(x.submission.Job.JobName)                 // by then the intent has one of its own
-	x.capture = newCapture(io.NopCloser(bytes.NewReader(compared)), 0) // for its hash
+	defer x.engine.givePlace(x.submission.Job.JobName)                                 // by then the intent has one of its own
+	x.capture = newCapture(io.NopCloser(bytes.NewReader(compared)), 0, r.URL.RawQuery) // for its hash
 	x.capture.drain()
 	o, err := x.postpone(r, body)
 	if err != nil {
@@ -129,6 +129,7 @@ func (x *exchange) postpone(r *http.Request, body []byte) (opening, error) {
 	}
 	in.Outgoing = &intent.Outgoing{Head: head, Until: until}
 	in.Sealed = x.engine.seal(x.submission.Job, in.ID, x.asked)
+	x.engine.noteCredentials(x.submission.Job, x.asked)
 	in.Due = now
 	return opening{intent: in, events: events}, nil
 }

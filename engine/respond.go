@@ -43,26 +43,53 @@ func (x *exchange) compose(in *intent.Intent, cut bool) reply {
 	if x.submission.Await == nil || r.present != nil || cut {
 		return r
 	}
-	if x.submission.Applied != nil {
-		x.submission.Applied(x.Header())
-	}
 	r.present = func() {
-		if final := x.submission.Await(in); final != nil {
-			x.sendFinal(final)
-			return
-		}
-		x.w.WriteHeader(r.code)
-		_, _ = x.w.Write(r.body) // the client may have left
+		x.hold(in, func() {
+			x.w.WriteHeader(r.code)
+			_, _ = x.w.Write(r.body) // the client may have left
+		})
 	}
 	return r
 }
 
+// hold answers with the last word of the backend, if the client wants to wait for it and
+// it comes in time, and else with what there is.
+func (x *exchange) hold(in *intent.Intent, atOnce func()) {
+	if x.submission.Await == nil {
+		atOnce()
+		return
+	}
+	if x.submission.Applied != nil {
+		x.submission.Applied(x.Header())
+		x.decorate()
+	}
+	if final := x.submission.Await(in); final != nil {
+		x.sendFinal(final)
+		return
+	}
+	atOnce()
+}
+
+func (x *exchange) decorate() {
+	if x.submission.Decorate != nil {
+		x.submission.Decorate(x.Header())
+	}
+}
+
+// introduce says in the head of an answer which intent there is.
+func (x *exchange) introduce(in *intent.Intent) {
+	x.Header().Set("Intent-Id", in.ID.String())
+	x.Header().Add("Link", "<"+x.submission.Base+"/"+in.ID.String()+`>; rel="status"`)
+	x.decorate()
+}
+
 // sendFinal answers a submit with the final status answer, in the backend's words. Who
-// may see it across origins is what the answer to the submit itself says.
+// may see it across origins is what the answer to the submit itself says, and so is a
+// session that the backend has opened then.
 func (x *exchange) sendFinal(final *adapter.Answer) {
 	h := x.Header()
 	ours := make(http.Header)
-	for _, name := range []string{"Intent-Id", "Link", "Preference-Applied"} {
+	for _, name := range []string{"Idempotency-Replayed", "Intent-Id", "Link", "Preference-Applied", "Set-Cookie"} {
 		ours[name] = h[name]
 	}
 	x.dropBackendHeaders()
@@ -83,11 +110,7 @@ func (x *exchange) composeAtOnce(in *intent.Intent, cut bool) reply {
 	if x.submission.Stream != nil || x.presents() {
 		x.dropBackendHeaders()
 	}
-	h.Set("Intent-Id", in.ID.String())
-	h.Add("Link", "<"+base+`>; rel="status"`)
-	if x.submission.Decorate != nil {
-		x.submission.Decorate(h)
-	}
+	x.introduce(in)
 	switch {
 	case x.submission.Stream != nil:
 		return reply{present: func() { x.submission.Stream(x.w, in) }}
@@ -147,13 +170,13 @@ func (x *exchange) restore(plain http.Header) {
 
 // dropBackendHeaders takes back the headers of an answer that is not sent. What
 // was set before, by the handlers around us, stays; so does what a browser needs
-// to be shown any answer at all.
+// to be shown any answer at all, and a session that the backend has opened.
 func (x *exchange) dropBackendHeaders() {
 	h := x.Header()
 	for name := range h {
 		before, ok := x.before[name]
 		switch {
-		case name == "Vary", IsCORS(name):
+		case name == "Vary", name == "Set-Cookie", IsCORS(name):
 		case ok:
 			h[name] = before
 		default:

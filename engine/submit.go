@@ -171,9 +171,9 @@ func (x *exchange) outgoing(r *http.Request) *http.Request {
 		return out
 	}
 	if x.submission.Job.Adapter.ReadsRequest() {
-		x.capture = newCapture(r.Body, x.submission.Job.MaxBody)
+		x.capture = newCapture(r.Body, x.submission.Job.MaxBody, r.URL.RawQuery)
 	} else if x.submission.Key != "" {
-		x.capture = newCapture(r.Body, 0) // for its hash
+		x.capture = newCapture(r.Body, 0, r.URL.RawQuery) // for its hash
 	}
 	if x.capture != nil {
 		out.Body = x.capture

@@ -88,7 +88,8 @@ func TestUntouchedChangesHeadersOnly(t *testing.T) {
 func TestRespondIntentAnswersWithTheIntent(t *testing.T) {
 	inBubble(t, func(t *testing.T, et *tester) {
 		et.backend.Meets(legacytest.Submits, func(w http.ResponseWriter, r *http.Request, well http.HandlerFunc) {
-			w.Header().Set("Set-Cookie", "backend=1")
+			w.Header().Set("Set-Cookie", "session=1")
+			w.Header().Set("X-Backend", "1")
 			w.Header().Set("Access-Control-Allow-Origin", "https://app.example.com")
 			well(w, r)
 		}, 1)
@@ -96,7 +97,8 @@ func TestRespondIntentAnswersWithTheIntent(t *testing.T) {
 		id := w.Header().Get("Intent-Id")
 		require.Equal(t, http.StatusAccepted, w.Code)
 		require.JSONEq(t, `{"presented":"`+id+`"}`, w.Body.String())
-		require.Empty(t, w.Header().Get("Set-Cookie"))
+		require.Equal(t, "session=1", w.Header().Get("Set-Cookie"), "a session that the backend opens is its client's")
+		require.Empty(t, w.Header().Get("X-Backend"))
 		require.Equal(t, "https://app.example.com", w.Header().Get("Access-Control-Allow-Origin"))
 		parsed, err := intent.ParseID(id)
 		require.NoError(t, err)

@@ -26,7 +26,9 @@ func (c CORS) Head(h http.Header, r *http.Request) {
 	if len(c) == 0 {
 		return
 	}
-	h.Add("Vary", "Origin")
+	if !slices.Contains(h["Vary"], "Origin") { // the answer may have had a head already
+		h.Add("Vary", "Origin")
+	}
 	if origin := r.Header.Get("Origin"); slices.Contains(c, origin) {
 		h.Set("Access-Control-Allow-Origin", origin)
 		h.Set("Access-Control-Allow-Credentials", "true")

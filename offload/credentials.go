@@ -43,7 +43,7 @@ var identifiesNobody = []string{
 	// The connection's own. A Connection header that names others is passed through.
 	"Connection", "Keep-Alive", "Te",
 	// Names of this one request, new each time.
-	"Traceparent", "Tracestate", "X-Request-Id", "X-Correlation-Id", "Request-Id",
+	"Traceparent", "Tracestate", "X-Request-Id", "X-Correlation-Id", "Request-Id", "X-Trace-Id", "Trace-Id",
 	"X-Amzn-Trace-Id", "X-Cloud-Trace-Context", "Sentry-Trace", "Uber-Trace-Id", "B3", "X-B3-Traceid", "X-B3-Spanid",
 	"X-B3-Parentspanid", "X-B3-Sampled", "Cf-Ray",
 }
@@ -65,7 +65,6 @@ func separates(name string) bool {
 	return !nobody[name] && !slices.ContainsFunc(secPrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 }
 
-// owns reports whether an intent with this owner is its own.
 // owner is that of intents that it makes, "" if it has none.
 func (a *Asker) owner() string {
 	if len(a.Owners) == 0 {
@@ -74,6 +73,7 @@ func (a *Asker) owner() string {
 	return a.Owners[0]
 }
 
+// owns reports whether an intent with this owner is its own.
 func (a *Asker) owns(owner string) bool { return owner != "" && slices.Contains(a.Owners, owner) }
 
 // A credential is what a request for one URL is admitted by: a MAC under a key that

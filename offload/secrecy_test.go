@@ -189,7 +189,7 @@ func TestEveryHeaderThatMayIdentifySeparates(t *testing.T) {
 	}
 	same := []string{
 		"Accept", "Accept-Language", "Accept-Encoding", "Cache-Control", "Pragma", "Referer", "User-Agent", "Sec-Fetch-Mode", "Sec-Ch-Ua",
-		"Traceparent", "Tracestate", "X-Request-Id", "Last-Event-Id", "Content-Type", "If-None-Match", "If-Modified-Since", "Dnt", "Priority",
+		"Traceparent", "Tracestate", "X-Request-Id", "X-Trace-Id", "Last-Event-Id", "Content-Type", "If-None-Match", "If-Modified-Since", "Dnt", "Priority",
 	}
 	inBubble(t, func(tt *tester) {
 		_, job := tt.client().submit()
