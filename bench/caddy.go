@@ -34,12 +34,18 @@ type caddyProcess struct {
 	name  string
 	addr  string
 	admin string
+	redis string // where its store is; "" for a file
 }
 
 // startCaddy runs Caddy with a site block, in which TO stands for a backend's
 // address, and returns when it serves.
 func (b *bench) startCaddy(ctx context.Context, name, block string, to *backend) (*caddyProcess, error) {
-	c := &caddyProcess{bench: b, name: name}
+	return b.startCaddyOn(ctx, "", name, block, to)
+}
+
+// startCaddyOn is startCaddy with a store in a Redis.
+func (b *bench) startCaddyOn(ctx context.Context, redis, name, block string, to *backend) (*caddyProcess, error) {
+	c := &caddyProcess{bench: b, name: name, redis: redis}
 	var err error
 	if c.addr, err = freeAddr(); err != nil {
 		return nil, err
@@ -55,7 +61,7 @@ func (b *bench) startCaddy(ctx context.Context, name, block string, to *backend)
 }
 
 func (c *caddyProcess) config(block string, to *backend) string {
-	const text = `{
+	text := `{
 	admin ADMIN
 	persist_config off
 	log {
@@ -70,6 +76,9 @@ http://:PORT {
 	BLOCK
 }
 `
+	if c.redis != "" {
+		text = strings.Replace(text, "store bolt STORE", "store redis redis://"+c.redis+"\n\t\tsecret 0123456789abcdef0123456789abcdef", 1)
+	}
 	block = strings.ReplaceAll(block, "TO", to.addr)
 	_, port, _ := net.SplitHostPort(c.addr)
 	return strings.NewReplacer("ADMIN", c.admin, "STORE", c.bench.path(c.name+".db"), "PORT", port, "BLOCK", block).Replace(text)

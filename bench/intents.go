@@ -11,6 +11,7 @@ import (
 	"github.com/caddy-intents/caddy-intents/adapter"
 	"github.com/caddy-intents/caddy-intents/engine"
 	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/store"
 )
 
 // The scope and the job of all intents that are made without a Caddy.
@@ -22,7 +23,7 @@ const (
 // runningIntent is an intent as it is after its first reading, with its events.
 func runningIntent(created time.Time, number int) (intent.Intent, []intent.Event) {
 	in := intent.Intent{
-		ID: intent.NewID(created, 0),
+		ID: intent.NewID(created, store.ShardOf("")),
 		Origin: intent.Origin{
 			Scope: scope, Job: job, Created: created, Deadline: created.Add(30 * 24 * time.Hour),
 			Host: "api.example.com", Scheme: "https", Client: "192.0.2.7",

@@ -51,6 +51,7 @@ var budgets = []budget{
 	{"active", measureActive},
 	{"tick", measureTick},
 	{"requests", measureRequests},
+	{"redis", measureRedis},
 }
 
 // A bench is one run of the program.

@@ -101,7 +101,7 @@ func (s *Store) Close() error {
 }
 
 // errSilent is the cause of a call's end that got no answer in time.
-var errSilent = errors.New("Redis gave no answer in time")
+var errSilent = errors.New("no answer from Redis in time")
 
 // begin lets a call go on until done, for as long as a server may take, or says why not.
 func (s *Store) begin(ctx context.Context) (bounded context.Context, done func(), err error) {
