@@ -47,6 +47,7 @@ type App struct {
 	jobs         map[engine.JobName]*registeredJob
 	logger       *slog.Logger
 	retire       func()
+	audience     *audience
 }
 
 // registeredJob is a job that a handler of this config has, with what it says.
@@ -92,7 +93,13 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.address = address
 	a.installation = shared.(*installation)
-	return nil
+	if err := a.gatherAudience(ctx); err != nil {
+		return err
+	}
+	if err := counted.register(ctx.GetMetricsRegistry()); err != nil {
+		return err
+	}
+	return registerOnce(ctx.GetMetricsRegistry(), census{a.installation})
 }
 
 // Validate checks what Provision filled in.
@@ -183,6 +190,7 @@ func (a *App) Cleanup() error {
 	if a.retire != nil {
 		a.retire()
 	}
+	a.dismissAudience()
 	if a.address == "" {
 		return nil
 	}

@@ -24,6 +24,7 @@ type transport struct {
 	handler caddyhttp.MiddlewareHandler
 	server  *caddyhttp.Server // handlers expect one in the request's context
 	logger  *slog.Logger
+	tracers *tracers
 }
 
 // errBrokeOff says that an answer ended before it was whole, or its reader did not
@@ -32,19 +33,32 @@ var errBrokeOff = errors.New("the answer broke off")
 
 // Send implements engine.Transport.
 func (t *transport) Send(w http.ResponseWriter, r *http.Request) (err error) {
+	end := func(error) {}
+	defer func() { end(err) }()
 	defer func() {
 		if p := recover(); p != nil {
 			err = t.recovered(p)
 		}
 	}()
 	if r.Context().Value(caddy.ReplacerCtxKey) == nil { // a request of our own
-		r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, t.server)
+		w, r, end = t.tracers.spanOwn(w, r)
+		r = caddyhttp.PrepareRequest(r, ownReplacer(r.Context()), w, t.server)
 	}
 	err = t.notSent(t.handler.ServeHTTP(w, r, caddyhttp.HandlerFunc(noAnswer)))
 	if cause := context.Cause(r.Context()); err == nil && cause != nil {
 		return cause // a proxy calls this a 499 of the backend
 	}
 	return err
+}
+
+// ownReplacer is for a request of our own: in the backend block its placeholders are
+// about its intent.
+func ownReplacer(ctx context.Context) *caddy.Replacer {
+	repl := caddy.NewReplacer()
+	if in := engine.About(ctx); in != nil {
+		repl.Map(placeholdersOf(in))
+	}
+	return repl
 }
 
 // notSent marks errors which say that no backend was reached.

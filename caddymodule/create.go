@@ -45,7 +45,7 @@ func (c creator) Create(w http.ResponseWriter, r *http.Request, creation observe
 	if err != nil {
 		return err
 	}
-	return s.answer(w, c.parts.engine.Submit(w, request, sub))
+	return s.answer(w, s.send(w, request, sub))
 }
 
 func (h *Handler) jobNamed(name string) *engine.Job {

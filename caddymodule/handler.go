@@ -210,7 +210,7 @@ func (h *Handler) provisionBackend(ctx caddy.Context, raw json.RawMessage) error
 			}
 		})
 	}
-	h.backend = &transport{handler: mod.(caddyhttp.MiddlewareHandler), server: server, logger: h.logger}
+	h.backend = &transport{handler: mod.(caddyhttp.MiddlewareHandler), server: server, logger: h.logger, tracers: &h.app.installation.tracers}
 	if repeatsPosts(raw) {
 		h.logger.Warn("lb_retry_match of the backend may send one submit twice, which makes two jobs")
 	}
@@ -289,6 +289,8 @@ func (h *Handler) describe() string { return fmt.Sprintf("handler %q with path %
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	h.app.installation.tracers.note(r.Context(), h.Name)
+	r = h.mention(r)
 	if h.isObserve(r.URL.Path) {
 		return h.serveIntents(w, r)
 	}
@@ -369,7 +371,7 @@ func (h *Handler) newObserver(p *parts) *observe.Server {
 		Heartbeat: time.Duration(h.Heartbeat),
 		AXP:       h.axp,
 		Limits:    observe.Limits{All: h.Limits.Observers, PerOwner: h.Limits.PerOwner, PerIntent: h.Limits.PerIntent},
-		Store:     p.store,
+		Store:     p.metered,
 		Hub:       p.hub,
 		Backend:   giver{h},
 		Pacing:    pacing{p.engine},
@@ -377,6 +379,8 @@ func (h *Handler) newObserver(p *parts) *observe.Server {
 		Creator:   creator{h, p},
 		MaxBody:   h.Limits.Body,
 		Logger:    h.logger,
+		Ended:     counted.streamsOf(h.Name),
+		Found:     about,
 	}
 	if h.Owner != "" {
 		config.Tokens = h.app.keys

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-intents/caddy-intents/engine"
+	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/observe"
 	"github.com/caddy-intents/caddy-intents/offload"
 	"github.com/caddy-intents/caddy-intents/store"
@@ -30,6 +31,9 @@ type installation struct {
 	parts atomic.Pointer[parts]
 	log   atomic.Pointer[slog.Logger] // of the current config
 
+	audience atomic.Pointer[audience] // of the last config that has started; nil for none
+	tracers  tracers
+
 	mu      sync.Mutex
 	begun   bool
 	serving []*serving         // applied settings, in order
@@ -39,11 +43,13 @@ type installation struct {
 
 // parts is an installation that is open.
 type parts struct {
-	store      store.Store
+	store      store.Store // as it was opened
+	metered    store.Store // the same, for all who work on it
 	engine     *engine.Engine
 	hub        *observe.Hub
 	admissions *offload.Admissions
 	sender     *webhook.Sender
+	emitter    *emitter
 	deaf       func()          // ends the sender's listening
 	closing    context.Context // done when all of it is about to end
 	end        context.CancelFunc
@@ -187,26 +193,40 @@ func (i *installation) takeDown(p *parts, log *slog.Logger) {
 	}
 }
 
-// close ends streams, then polls, then messages, then the store.
+// close ends streams, then polls, then messages and events, then the store.
 func (p *parts) close() error {
 	p.end()
 	p.hub.Close()
 	p.engine.Stop()
 	p.deaf()
 	p.sender.Stop()
+	p.emitter.Stop()
 	return p.store.Close()
+}
+
+// newParts puts a store together with those who work on it.
+func (i *installation) newParts(s store.Store, log *slog.Logger) *parts {
+	p := &parts{store: s, hub: observe.NewHub(s, log), admissions: offload.NewAdmissions(), emitter: newEmitter(&i.audience, log, counted.dropped)}
+	p.closing, p.end = context.WithCancel(context.Background())
+	p.metered = meteredStore{s, counted, func(in *intent.Intent, events []intent.Event) {
+		counted.stored(in, events)
+		p.emitter.announce(in, events)
+	}}
+	p.engine = engine.New(p.metered)
+	p.engine.Measure(counted)
+	return p
 }
 
 // opened puts a store to work. The caller holds i.mu.
 func (i *installation) opened(s store.Store, log *slog.Logger) {
-	p := &parts{store: s, engine: engine.New(s), hub: observe.NewHub(s, log), admissions: offload.NewAdmissions()}
-	p.closing, p.end = context.WithCancel(context.Background())
+	p := i.newParts(s, log)
 	p.engine.OnAnswer(p.hub.Ring)
 	for _, sv := range i.serving {
 		sv.retire = p.engine.Use(sv.generation)
 	}
 	p.sender = webhook.New(webhook.Config{
-		Outbox: s,
+		Outbox: p.metered,
+		Sent:   counted.delivered,
 		Lookup: func(m *store.Message) (webhook.Target, error) { return lookUp(p.engine, m) },
 		Logger: i.log.Load,
 	})
@@ -217,6 +237,7 @@ func (i *installation) opened(s store.Store, log *slog.Logger) {
 	})
 	p.engine.Start()
 	p.sender.Start()
+	p.emitter.Start()
 	i.parts.Store(p)
 }
 

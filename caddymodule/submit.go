@@ -30,6 +30,7 @@ type starting struct {
 // submit starts a job. A store that is not there costs the client nothing but the
 // intent, unless it is the intent that was asked for.
 func (h *Handler) submit(w http.ResponseWriter, r *http.Request, job *engine.Job, params map[string]string) error {
+	mentionOf(r.Context()).job = job.Name
 	s := starting{Handler: h, parts: h.app.await(r.Context()), r: r, job: job, params: params}
 	switch {
 	case s.parts == nil && (job.Respond == engine.RespondIntent || job.Queue != nil || s.wantsStream()):
@@ -38,6 +39,7 @@ func (h *Handler) submit(w http.ResponseWriter, r *http.Request, job *engine.Job
 	case s.parts == nil:
 		w.Header().Set("Intent-Status", "unavailable")
 		h.logger.Error("a job was started without an intent: the store is not open", "job", job.Name)
+		counted.Unkept(job.JobName)
 		return h.toBackend(w, r)
 	case h.Owner != "" && h.ownerOf(r) == "":
 		h.ownerless.Do(func() {
@@ -50,7 +52,18 @@ func (h *Handler) submit(w http.ResponseWriter, r *http.Request, job *engine.Job
 		problem.ServeHTTP(w, r)
 		return nil
 	}
-	return s.answer(w, s.parts.engine.Submit(w, r, submission))
+	return s.answer(w, s.send(w, r, submission))
+}
+
+// send has the engine send the submit.
+func (s starting) send(w http.ResponseWriter, r *http.Request, sub engine.Submission) error {
+	r, span := spanSubmit(r, s.job.Name)
+	sub.Known = func(id intent.ID) {
+		about(r.Context(), id)
+		endSubmit(span, id)
+	}
+	defer span.End()
+	return s.parts.engine.Submit(w, r, sub)
 }
 
 // answer tells the client what the engine refused.

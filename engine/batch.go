@@ -192,6 +192,9 @@ func (e *Engine) lesson(n JobName) *lesson {
 // goroutine is joined by Stop.
 func (e *Engine) pollTogether(t turn, all []*held, started moment) {
 	steps, b := e.pollTogetherOnce(e.ctx, all, started)
+	for i, h := range all {
+		e.measure(h, &steps[i])
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.leave(t, verdict{b.health, b.started, b.retryAfter, b.pace(), all})
@@ -244,10 +247,12 @@ func (e *Engine) pollTogetherOnce(ctx context.Context, all []*held, started mome
 	if len(b.parties) == 0 || ctx.Err() != nil {
 		return steps, b
 	}
+	asked := e.now()
 	code, err := e.askTogether(ctx, b)
 	if ctx.Err() != nil {
 		return steps, b // the process ends; nothing that was read half may count
 	}
+	b.counted(e.now().sub(asked))
 	b.health = said{code: code, reading: adapter.PollReading{Outcome: b.reading.Outcome}, err: err}.health()
 	b.code = code
 	if first := b.reading.Readings; len(first) > 0 && first[0] != nil {
@@ -264,6 +269,16 @@ func (e *Engine) pollTogetherOnce(ctx context.Context, all []*held, started mome
 	}
 	stored.Wait()
 	return steps, b
+}
+
+// counted has the one request count once, for the first of its parties.
+func (b *batch) counted(took time.Duration) {
+	for i, p := range b.parties {
+		p.step.shared = i > 0
+		if i == 0 {
+			p.step.took = took
+		}
+	}
 }
 
 // writers is how many changes of one batch are stored at the same time: the store

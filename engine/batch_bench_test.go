@@ -76,7 +76,7 @@ func BenchmarkGather(b *testing.B) {
 			e, held := benchEngine(b, new(quiet))
 			crowd := held[0].crowd
 			for range others {
-				h := &late{places: [2]int32{-1, -1}, crowd: crowd, polled: never, deadline: never}
+				h := &late{places: [3]int32{-1, -1, -1}, crowd: crowd, polled: never, deadline: never}
 				crowd.ready.set(h, never-1)
 			}
 			job := e.settings.Load().Jobs[*held[0].name]

@@ -177,7 +177,7 @@ func (e *Engine) conclude(ctx context.Context, h *held, s step, in, next intent.
 }
 
 func canceledBy(c Cancellation) *intent.Error {
-	return &intent.Error{Code: "canceled", Message: c.Reason, Category: intent.ByClient}
+	return &intent.Error{Code: intent.CodeCanceled, Message: c.Reason, Category: intent.ByClient}
 }
 
 // seize waits until no step of an intent is under way, and keeps others from being

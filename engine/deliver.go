@@ -216,6 +216,8 @@ func (e *Engine) keepAnswer(ctx context.Context, h *held, s step, after int64, n
 		s.over = true
 		e.ended(next.ID, s.told, s.started)
 		e.reportEnd(&next)
+	default:
+		e.recount(h, &next)
 	}
 	return s
 }

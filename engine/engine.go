@@ -37,6 +37,7 @@ type Engine struct {
 	deaf    func()         // ends listening to the store
 
 	answered func(intent.ID) // told of answers that are kept; nil for nobody
+	meter    Meter
 
 	mu          sync.Mutex
 	answers     answers
@@ -45,6 +46,7 @@ type Engine struct {
 	alarm       moment // when the schedule looks by itself
 	holds       map[intent.ID]*held
 	names       map[JobName]*JobName
+	tallies     map[*JobName]*tally
 	lanes       map[string]*lane
 	crowds      map[crowdName]*crowd
 	lessons     map[JobName]*lesson
@@ -64,12 +66,14 @@ func New(s store.Store) *Engine {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	e := &Engine{
 		begun:       time.Now(),
+		meter:       unmetered{},
 		alarm:       never,
 		ctx:         ctx,
 		cancel:      cancel,
 		wake:        make(chan struct{}, 1),
 		holds:       make(map[intent.ID]*held),
 		names:       make(map[JobName]*JobName),
+		tallies:     make(map[*JobName]*tally),
 		lanes:       make(map[string]*lane),
 		parked:      make(map[*held]struct{}),
 		early:       make(map[intent.ID]moment),

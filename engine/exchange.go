@@ -151,11 +151,13 @@ func (x *exchange) decide(cut bool) {
 	reply := x.compose(&o.intent, cut)
 	if err := x.settle(&o, x.remember(reply)); err != nil {
 		x.engine.log().Error("storing an intent", "job", x.submission.Job.Name, "err", err)
+		x.engine.meter.Unkept(x.submission.Job.JobName)
 		x.restore(plain)
 		x.Header().Set("Intent-Status", "unavailable")
 		x.pass()
 		return
 	}
+	x.known(o.intent.ID)
 	x.send(reply)
 }
 

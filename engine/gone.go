@@ -28,7 +28,7 @@ func (e *Engine) miss(h *held, s step, in intent.Intent, r adapter.PollReading) 
 func goneAs(in intent.Intent, reason string) (intent.Intent, []intent.Event) {
 	if in.Cancel != "" {
 		return in.End(intent.Canceled, intent.Details{Error: &intent.Error{
-			Code:     "canceled",
+			Code:     intent.CodeCanceled,
 			Message:  "the backend does not know the job any more, after a cancel was sent to it: " + reason,
 			Category: intent.ByClient,
 		}}, time.Now())

@@ -32,6 +32,7 @@ type tester struct {
 	engine  *engine.Engine
 	job     *engine.Job
 	log     *logLines
+	meter   *ledger
 	retire  func()
 }
 
@@ -48,8 +49,9 @@ func inBubble(t *testing.T, test func(t *testing.T, et *tester), configure ...fu
 }
 
 func newTester(t *testing.T, configure ...func(*engine.Job, *adapter.Spec)) *tester {
-	et := &tester{t: t, backend: legacytest.New(), store: &moodyStore{Store: memstore.New()}, log: new(logLines)}
+	et := &tester{t: t, backend: legacytest.New(), store: &moodyStore{Store: memstore.New()}, log: new(logLines), meter: new(ledger)}
 	et.engine = engine.New(et.store)
+	et.engine.Measure(et.meter)
 	et.reload(configure...)
 	return et
 }
@@ -109,6 +111,7 @@ func (et *tester) restartOn(s *moodyStore) {
 	et.engine.Stop()
 	et.store = s
 	et.engine = engine.New(et.store)
+	et.engine.Measure(et.meter)
 	et.retire = nil
 	et.use(et.job)
 	et.engine.Start()

@@ -12,6 +12,7 @@ type heap struct {
 const (
 	inSchedule = iota
 	inCrowd
+	inTally
 )
 
 type slot struct {

@@ -16,16 +16,17 @@ type held struct {
 	name        *JobName // shared by all intents of a job
 	deadline    moment
 	crowd       *crowd   // those that it can share a request with; nil for none
-	places      [2]int32 // in the heaps; -1 if not there
+	places      [3]int32 // in the heaps; -1 if not there
 	failures    int32    // polls in a row that brought no reading
 	last        outcome
 	manner      manner
-	busy        bool // a step is under way
-	waiting     bool // a poll is due and waits for its turn in its lane
-	cancels     bool // the job is canceled at the backend at the deadline, whatever the config says
-	undelivered bool // the backend is still to get the submit; deadline is then when that is given up
-	ahead       bool // among those that wait and somebody watches
-	canceled    bool // a client has canceled the job while a step was under way, and that is not stored yet
+	status      uint8 // as the tally counts it
+	busy        bool  // a step is under way
+	waiting     bool  // a poll is due and waits for its turn in its lane
+	cancels     bool  // the job is canceled at the backend at the deadline, whatever the config says
+	undelivered bool  // the backend is still to get the submit; deadline is then when that is given up
+	ahead       bool  // among those that wait and somebody watches
+	canceled    bool  // a client has canceled the job while a step was under way, and that is not stored yet
 
 	polled   moment        // start of the last poll; never if there was none
 	failing  moment        // start of the first of the failures
@@ -66,7 +67,7 @@ func (e *Engine) holdSpread(lease store.Lease, in *intent.Intent, ready, due mom
 		deadline:    e.at(lastMoment(in)),
 		cancels:     in.Cancels,
 		undelivered: in.Outgoing != nil,
-		places:      [2]int32{-1, -1},
+		places:      [3]int32{-1, -1, -1},
 		polled:      never,
 	}
 	if until, ok := e.early[in.ID]; ok {
@@ -77,6 +78,7 @@ func (e *Engine) holdSpread(lease store.Lease, in *intent.Intent, ready, due mom
 		e.countUndelivered(*h.name, 1)
 	}
 	e.holds[in.ID] = h
+	e.count(h, in)
 	e.enlist(h, peersOf(e.settings.Load().Jobs[*h.name], in))
 	e.plan(h, due)
 	if h.crowd != nil {
@@ -123,6 +125,7 @@ func (e *Engine) forget(h *held) {
 	e.queue.remove(h)
 	e.enlist(h, crowdName{})
 	e.setDelivered(h)
+	e.discount(h)
 	h.waiting = false
 	delete(e.parked, h)
 	if e.holds[h.lease.ID] == h {

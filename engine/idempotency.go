@@ -88,6 +88,7 @@ func (x *exchange) replay(r *http.Request, in *intent.Intent, first store.Replay
 	if subtle.ConstantTimeCompare(c.hash(), first.Hash) != 1 {
 		return ErrKeyReused
 	}
+	x.known(in.ID)
 	if x.submission.Stream != nil {
 		x.submission.Stream(x.w, in)
 		return nil

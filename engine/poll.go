@@ -33,6 +33,10 @@ type step struct {
 	told       bool          // how it ended is the backend's word, and not ours
 	health     health        // of the backend, as the request showed it
 	again      time.Duration // the store did not take it: try again after this; 0 if it did
+	took       time.Duration // until the backend had answered, or had not; 0 if it was not asked for this one alone
+	shared     bool          // it was asked about in the request of another
+	news       bool          // an event of it was stored
+	unknown    bool          // the backend used a word that the config does not map
 }
 
 // poll asks the backend about the one whose turn it is and plans what follows. Its
@@ -40,6 +44,7 @@ type step struct {
 func (e *Engine) poll(t turn, started moment) {
 	h := t.h
 	s := e.pollOnce(e.ctx, h, started)
+	e.measure(h, &s)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch h.manner {
@@ -179,7 +184,9 @@ func (e *Engine) pollOnce(ctx context.Context, h *held, started moment) step {
 	if h.manner == waits {
 		return e.waitOnce(ctx, h, s, &in)
 	}
+	asked := e.now()
 	answer, r, err := e.askStatus(ctx, s.job, &in)
+	s.took = e.now().sub(asked)
 	return e.accept(ctx, h, s, &in, said{code: answer.Code, answer: &answer, reading: r, err: err})
 }
 
@@ -274,6 +281,7 @@ func (e *Engine) read(ctx context.Context, h *held, s step, in *intent.Intent, q
 			r.Reading = e.fetchResult(ctx, s.job, in, *r.Fetch, r.Reading)
 		}
 		s.told = r.Reading.Status.Terminal()
+		s.unknown = r.Reading.UnknownState != ""
 		e.warnUnknown(in, r.Reading.UnknownState)
 		next, events := next.Apply(r.Reading, time.Now())
 		return next, events, s
@@ -383,11 +391,14 @@ func (e *Engine) append(ctx context.Context, h *held, s step, after int64, next 
 	if e.storeFails.CompareAndSwap(true, false) {
 		e.log().Info("the store takes what polls bring again")
 	}
+	s.news = len(events) > 0
 	if next.Status.Terminal() {
 		e.ended(next.ID, s.told, s.started)
 		e.reportEnd(&next)
 		s.over = true
+		return s
 	}
+	e.recount(h, &next)
 	return s
 }
 
@@ -434,6 +445,7 @@ func (e *Engine) warnRefused(in *intent.Intent, url string) {
 }
 
 func (e *Engine) reportEnd(in *intent.Intent) {
+	e.meter.Ended(in)
 	attrs := []any{"intent", in.ID, "job", in.Job, "status", string(in.Status), "seq", in.Seq,
 		"duration", in.Updated.Sub(in.Created).Round(time.Millisecond)}
 	if in.Error != nil {

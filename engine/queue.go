@@ -82,6 +82,7 @@ func (x *exchange) enqueue(r *http.Request) error {
 		x.restore(plain)
 		return ErrNotAccepted
 	}
+	x.known(o.intent.ID)
 	x.send(reply)
 	x.present()
 	return nil

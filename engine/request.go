@@ -87,7 +87,16 @@ func newRequest(ctx context.Context, in *intent.Intent, q adapter.Request) (*htt
 		// Complete, or a proxy would call it early data.
 		r.TLS = &tls.ConnectionState{HandshakeComplete: true}
 	}
-	return r.WithContext(ctx), nil
+	return r.WithContext(context.WithValue(ctx, aboutKey{}, in)), nil
+}
+
+type aboutKey struct{}
+
+// About is the intent that a request of ours is about; nil in the context of any other.
+// Of those that share a request it is one. It is not to be changed.
+func About(ctx context.Context) *intent.Intent {
+	in, _ := ctx.Value(aboutKey{}).(*intent.Intent)
+	return in
 }
 
 var errNoPath = fmt.Errorf("%w: the target is not a path", errUnasked)

@@ -48,6 +48,11 @@ type Submission struct {
 	// before the client is; nil if nobody wants to know.
 	Made func(id intent.ID)
 
+	// Known is told the id of the intent that stands for the submit, be it the one that
+	// a request with the same key has made: when it is stored, and before the client is
+	// answered. Nil if nobody wants to know.
+	Known func(id intent.ID)
+
 	// Decorate adds to the head of the backend's answer, if set.
 	Decorate func(h http.Header)
 
@@ -257,6 +262,12 @@ func (e *Engine) dropDoubtful(ctx context.Context, id intent.ID) error {
 func (x *exchange) made(id intent.ID) {
 	if x.submission.Made != nil {
 		x.submission.Made(id)
+	}
+}
+
+func (x *exchange) known(id intent.ID) {
+	if x.submission.Known != nil {
+		x.submission.Known(id)
 	}
 }
 

@@ -48,7 +48,9 @@ func (e *Engine) waitOnce(ctx context.Context, h *held, s step, in *intent.Inten
 	}
 	wait, done := e.interruptible(ctx, h, s.job.Adapter.WaitTimeout(s.job.Pace.Timeout))
 	defer done()
+	asked := e.now()
 	answer, err := e.askUntil(wait, s.job, in, s.job.Adapter.WaitRequest(plain))
+	s.took = e.now().sub(asked)
 	switch {
 	case ctx.Err() != nil:
 		return s

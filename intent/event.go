@@ -105,5 +105,6 @@ const (
 	CodeRefused         = "refused"           // the backend did not take the request
 	CodeNoJob           = "no_job"            // it took the request, and its answer names no job
 	CodeOperator        = "ended_by_operator" // an operator said that it is over
+	CodeCanceled        = "canceled"          // a client canceled it
 	CodeUndelivered     = "delivery_failed"   // it could not take the request for all of its time in the queue
 )

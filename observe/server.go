@@ -36,6 +36,9 @@ type Config struct {
 	MaxBody  int64        // of a payload, bytes; default 1 MiB
 	Logger   *slog.Logger // nil: nothing is logged
 	Ended    func(End)    // called when a stream ends, if set
+
+	// Found is told which intent a request is about that may read it, if set.
+	Found func(ctx context.Context, id intent.ID)
 }
 
 // The default heartbeat is below the shortest read timeout that a common client
@@ -85,6 +88,9 @@ func New(c Config) *Server {
 	c.Limits.All = cmp.Or(c.Limits.All, DefaultObservers)
 	c.Limits.PerOwner = cmp.Or(c.Limits.PerOwner, max(c.Limits.All/ownersToFill, 1))
 	c.Limits.PerIntent = cmp.Or(c.Limits.PerIntent, c.Limits.All)
+	if c.Found == nil {
+		c.Found = func(context.Context, intent.ID) {}
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

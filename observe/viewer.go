@@ -68,11 +68,12 @@ func (s *Server) see(r *http.Request, text, token string) (sight, error) {
 	case in.Scope != s.Scope:
 		return sight{}, NotFound()
 	case viewer.owns(&in):
-		return sight{Intent: in}, nil
-	case granted:
-		return sight{Intent: in, until: until}, nil
+		until = time.Time{}
+	case !granted:
+		return sight{}, NotFound()
 	}
-	return sight{}, NotFound()
+	s.Found(r.Context(), in.ID)
+	return sight{Intent: in, until: until}, nil
 }
 
 // find reads an intent for whoever may do with it what an owner may: no token is
@@ -90,6 +91,7 @@ func (s *Server) find(ctx context.Context, text string) (intent.Intent, error) {
 	case in.Scope != s.Scope, s.Tokens != nil && !viewer.owns(&in):
 		return intent.Intent{}, NotFound()
 	}
+	s.Found(ctx, in.ID)
 	return in, nil
 }
 

@@ -32,6 +32,7 @@ type admission struct {
 	own   kept
 	mine  bool // they started the job, or own its intent
 	maker bool // they started the job: polls that carry their headers ask as them
+	told  bool // they may know of the intent
 	// apart: polls are sent as from another address, and a backend that decides by it
 	// may have a job by the same id for each. Only own may be given.
 	apart bool

@@ -24,7 +24,18 @@ type Job struct {
 	NoAdopt bool          // jobs that nobody submitted here stay unknown
 }
 
-// Config is what a [Server] works with. All of it is needed.
+// A Saving is why a request for a status cost the backend none.
+type Saving string
+
+const (
+	ByReading Saving = "reading" // the last poll was answered a moment ago
+	BySharing Saving = "sharing" // it waited for the poll that was due, with all others who did
+)
+
+// Savings lists them all.
+func Savings() []Saving { return []Saving{ByReading, BySharing} }
+
+// Config is what a [Server] works with. All but the functions is needed.
 type Config struct {
 	Scope      string
 	Jobs       []Job // where several have one status URL, the first adopts
@@ -33,6 +44,8 @@ type Config struct {
 	Observer   *observe.Server // opens streams
 	Admissions *Admissions
 	Logger     *slog.Logger
+	Saved      func(job string, by Saving)             // told of every answer that was not asked for, if set
+	Found      func(ctx context.Context, id intent.ID) // told which intent a request is about, if its client may know
 }
 
 // A Server answers requests for status URLs. It belongs to one configuration.
@@ -50,6 +63,12 @@ type matched struct {
 
 // New returns a Server.
 func New(c Config) *Server {
+	if c.Saved == nil {
+		c.Saved = func(string, Saving) {}
+	}
+	if c.Found == nil {
+		c.Found = func(context.Context, intent.ID) {}
+	}
 	s := &Server{Config: c}
 	for _, job := range c.Jobs {
 		if m := job.Adapter.StatusMatcher(); m != nil {
@@ -193,17 +212,20 @@ func (q *question) repeat(w http.ResponseWriter) bool {
 	if job == nil || job.Off {
 		return false
 	}
-	standing := q.server.Engine.Look(q.id)
+	q.found(a)
+	standing, by := q.server.Engine.Look(q.id), ByReading
 	if standing.State == engine.Due {
-		standing = q.server.Engine.Share(q.r.Context(), q.id)
+		standing, by = q.server.Engine.Share(q.r.Context(), q.id), BySharing
 	}
 	if k := a.answer(&standing, standing.Since); k != nil && k.fits(q.r, &a.own) &&
 		(standing.State == engine.Current || standing.State == engine.Over) {
+		q.server.Saved(a.job, by)
 		k.reply(w, q.r, &a.own)
 		return true
 	}
 	if standing.State == engine.Late || standing.State == engine.Due {
 		if k := a.answer(&standing, time.Time{}); k != nil && k.fits(q.r, &a.own) && time.Since(k.At) <= job.Stale {
+			q.server.Saved(a.job, ByReading)
 			k.reply(w, q.r, &a.own)
 			return true
 		}
@@ -240,6 +262,9 @@ func (q *question) ask(w http.ResponseWriter) error {
 	if q.r.Method != http.MethodGet || q.id == (intent.ID{}) && (job == nil || job.NoAdopt) {
 		return q.next(w, q.r)
 	}
+	if q.id != (intent.ID{}) && q.server.Admissions.made(q.id, q.server.Scope, q.r, q.who) {
+		q.server.Found(q.r.Context(), q.id) // who started the job knows that anyway
+	}
 	asked := time.Now()
 	t := &tap{ResponseWriter: w, copied: copied{before: w.Header().Clone()}}
 	if err := q.next(t, readably(q.r)); err != nil {
@@ -269,10 +294,18 @@ func (q *question) learn(c *copied, asked time.Time) *admission {
 		admissions.revoke(q.by)
 		return nil
 	}
+	q.found(a)
 	a.until = time.Now().Add(admittedFor)
 	a.own = kept{Answer: &answer, asked: asked, request: q.negotiation(answer.Header)}
 	admissions.put(q.by, a)
 	return a
+}
+
+// found tells which intent the request is about, if the client may know of it.
+func (q *question) found(a *admission) {
+	if a.told {
+		q.server.Found(q.r.Context(), a.id)
+	}
 }
 
 // negotiation is what of the request the answer varies by, and Accept.
@@ -309,6 +342,7 @@ func (q *question) read(answer adapter.Answer, asked time.Time) (*admission, err
 	}
 	a := &admission{id: in.ID, job: in.Job, mine: q.mine(&in), maker: q.made(&in)}
 	a.apart = !a.mine && in.Client != q.who.Client && !namesOne(in.JobID)
+	a.told = a.mine || !a.apart && in.Sealed == "" && q.owner(&in)
 	if a.mine && in.Waiting == engine.WaitingForCredentials {
 		if err := s.Engine.Renew(q.r.Context(), in.ID, q.r.Header); err != nil {
 			s.Logger.ErrorContext(q.r.Context(), "renewing copied headers", "intent", in.ID.String(), "err", err)

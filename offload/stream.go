@@ -47,6 +47,7 @@ func (q *question) stream(w http.ResponseWriter) error {
 	if data, ok := words.data(f.in, "", words.latest(f.in.ID)); !ok || !observe.FitsWords(data) {
 		return give()
 	}
+	q.found(f.admitted)
 	f.admitted.own.replyCORS(w.Header())
 	q.server.Observer.Speak(w, q.r, f.in, words)
 	return nil
@@ -162,7 +163,7 @@ func (q *question) adopt(a *admission) (followed, error) {
 	}
 	s.Admissions.Made(made.ID, s.Scope, q.r, *q.who)
 	q.id = made.ID
-	adopted := &admission{until: a.until, id: made.ID, job: job.Name, own: a.own, mine: true, maker: true}
+	adopted := &admission{until: a.until, id: made.ID, job: job.Name, own: a.own, mine: true, maker: true, told: true}
 	s.Admissions.put(q.by, adopted)
 	return followed{&made, adopted, true}, nil
 }
