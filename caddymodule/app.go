@@ -140,6 +140,7 @@ func (a *App) Start() error {
 	}
 	for name, r := range maps.All(a.jobs) {
 		generation.Jobs[name] = r.job
+		counted.of(name)
 	}
 	a.retire = a.installation.use(a.opener, generation)
 	close(a.started)

@@ -50,7 +50,7 @@ func newMetrics() *metrics {
 	histogram := func(name, help string, buckets []float64) prometheus.HistogramOpts {
 		return prometheus.HistogramOpts{Namespace: metricNamespace, Subsystem: metricSubsystem, Name: name, Help: help, Buckets: buckets}
 	}
-	return &metrics{
+	m := &metrics{
 		ended:  counter("ended_total", "Intents that have ended, by how and why.", "scope", "job", "status", "reason"),
 		events: counter("events_total", "Events that were stored.", "scope", "job", "event"),
 		unkept: counter("submits_without_intent_total", "Submits that the store could not take: the client was served without an intent.", "scope", "job"),
@@ -69,13 +69,21 @@ func newMetrics() *metrics {
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{Namespace: metricNamespace, Subsystem: metricSubsystem, Name: "caddy_events_dropped_total",
 			Help: "Events that handlers of Caddy's events app were not told of, because they were too slow."}),
 	}
+	for _, o := range webhook.Outcomes() {
+		m.webhooks.WithLabelValues(string(o))
+	}
+	return m
+}
+
+func (m *metrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{
+		m.ended, m.events, m.unkept, m.polls, m.took, m.delay, m.unknown, m.saved, m.streams, m.operations, m.commit, m.webhooks, m.dropped,
+	}
 }
 
 // register has a config's registry show them.
 func (m *metrics) register(r *prometheus.Registry) error {
-	for _, c := range []prometheus.Collector{
-		m.ended, m.events, m.unkept, m.polls, m.took, m.delay, m.unknown, m.saved, m.streams, m.operations, m.commit, m.webhooks, m.dropped,
-	} {
+	for _, c := range m.collectors() {
 		if err := registerOnce(r, c); err != nil {
 			return err
 		}
@@ -126,8 +134,22 @@ func (m *metrics) of(n engine.JobName) *jobMetrics {
 	for _, t := range intent.EventTypes() {
 		j.events[t] = m.events.WithLabelValues(n.Scope, n.Name, eventWord(t))
 	}
+	for status, reasons := range usualEnds {
+		for _, reason := range reasons {
+			m.ended.WithLabelValues(n.Scope, n.Name, string(status), reason)
+		}
+	}
 	stored, _ := m.jobs.LoadOrStore(n, j)
 	return stored.(*jobMetrics)
+}
+
+// usualEnds are what an alert can ask for before it has happened.
+var usualEnds = map[intent.Status][]string{
+	intent.Completed: {string(intent.ByBackend)},
+	intent.Failed: {string(intent.ByBackend), intent.CodeJobLost, intent.CodeUnreadable, intent.CodeSubmitUncertain,
+		intent.CodeRefused, intent.CodeNoJob, intent.CodeUndelivered},
+	intent.Canceled: {string(intent.ByBackend), intent.CodeCanceled},
+	intent.TimedOut: {string(intent.ByBackend), intent.CodeDeadline},
 }
 
 // byBatch is the saving of a job that was asked about in the request of another.

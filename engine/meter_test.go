@@ -47,16 +47,6 @@ func (l *ledger) last() engine.Poll {
 	return l.polls[len(l.polls)-1]
 }
 
-func (l *ledger) results() map[engine.PollResult]int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	counted := make(map[engine.PollResult]int)
-	for _, p := range l.polls {
-		counted[p.Result]++
-	}
-	return counted
-}
-
 func TestEveryPollIsTold(t *testing.T) {
 	inBubble(t, func(t *testing.T, et *tester) {
 		id, job := et.submit()

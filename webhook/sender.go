@@ -52,6 +52,9 @@ const (
 	Dropped   Outcome = "dead"      // there will be none
 )
 
+// Outcomes lists them all.
+func Outcomes() []Outcome { return []Outcome{Taken, Postponed, Dropped} }
+
 // Pace of the tries of a message. With maxTries they go on for a day.
 const (
 	firstPause = 5 * time.Second
