@@ -49,17 +49,17 @@ func (m scrape) since(before scrape, series string) float64 {
 	return m.at(series) - before.at(series)
 }
 
-// at finds a series whatever the order of its labels.
+// at is the value of the series that has these labels, of those of the usual handler.
 func (m scrape) at(series string) float64 {
 	for s, v := range m {
-		if sameSeries(s, series) {
+		if hasLabels(s, series) && (!strings.Contains(s, "scope=") || strings.Contains(s, `scope="default"`)) {
 			return v
 		}
 	}
 	return 0
 }
 
-func sameSeries(a, b string) bool {
+func hasLabels(a, b string) bool {
 	name, labels, _ := strings.Cut(strings.TrimSuffix(a, "}"), "{")
 	other, wanted, _ := strings.Cut(strings.TrimSuffix(b, "}"), "{")
 	has := strings.Split(labels, ",")
