@@ -218,10 +218,12 @@ func TestAStoreThatIsDamagedInUseIsTriedUntilTheOperatorHasSeenToIt(t *testing.T
 		s.refuse = true
 		close(s.opened[0].down)
 		advance(time.Minute)
+		synctest.Wait()
 		require.Nil(t, i.await(t.Context()))
 		i.use(s, settings()) // a reload meanwhile
 		s.refuse = false
 		advance(openRetry)
+		synctest.Wait() // it is tried at this very moment
 		require.NotNil(t, i.await(t.Context()))
 		for _, sv := range i.serving {
 			require.NotNil(t, sv.retire)
