@@ -50,8 +50,10 @@ test: ## the whole suite, with real processes; brings what it needs
 	tools/need chromedriver chromium-driver
 	tools/need strace strace
 	tools/need redis-server redis-server
+	tools/need curl curl
 	go test -race $(CORE)
 	go test -race $(REDIS) ./store/redisstore
+	go test $(E2E) ./examples/cluster/...
 	go test -timeout 20m $(E2E) $(LINKED)
 
 check: ## vet, format, modernity, staticcheck, who imports whom, examples in the docs

@@ -30,7 +30,7 @@ intent, store   < webhook
 
 adapter, observe, engine, offload, probe, webhook, store/boltstore, store/memstore, store/redisstore < caddymodule
 caddymodule     < .
-.               < cmd/caddy, examples/quickstart, examples/backends, examples/clients, bench
+.               < cmd/caddy, examples/quickstart, examples/backends, examples/clients, examples/cluster/legacy, bench
 
 internal/sse, internal/ssetest, internal/legacytest, internal/caddytest, internal/redistest, internal/browsertest, internal/soak, internal/keyring, store/memstore, store/storetest < tests
 internal/legacytest < bench

@@ -38,7 +38,7 @@ func Start(t testing.TB, args ...string) *Server {
 
 func start(t testing.TB, dir string, args ...string) *Server {
 	t.Helper()
-	s := &Server{Addr: freeAddr(t), dir: dir, args: args}
+	s := &Server{Addr: FreeAddr(t), dir: dir, args: args}
 	t.Cleanup(s.Kill)
 	s.Restart(t)
 	return s
@@ -128,10 +128,10 @@ func (s *Server) Await(t testing.TB, command, want string) {
 	}, 30*time.Second, 10*time.Millisecond, "%s never answers %q", command, want)
 }
 
-// freeAddr is an address that nobody listens on just now. It is none of those that
+// FreeAddr is an address that nobody listens on just now. It is none of those that
 // systems hand out by themselves, nor of those of other tests: a server that was killed
 // begins again there. A cluster needs the port ten thousand above as well.
-func freeAddr(t testing.TB) string {
+func FreeAddr(t testing.TB) string {
 	t.Helper()
 	for range 1000 {
 		addr := fmt.Sprintf("127.0.0.1:%d", 30000+rand.IntN(2700))

@@ -105,7 +105,7 @@ func StartCluster(t testing.TB) []*Server {
 	var nodes []*Server
 	var buses []string
 	for range 3 {
-		_, bus, err := net.SplitHostPort(freeAddr(t))
+		_, bus, err := net.SplitHostPort(FreeAddr(t))
 		require.NoError(t, err)
 		buses = append(buses, bus)
 		nodes = append(nodes, Start(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", bus))
