@@ -8,7 +8,8 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS) -trimpath -tags=$(TAGS))
 E2E      := -tags=$(TAGS),e2e
 BACKENDS := -tags=$(TAGS),backends
 REDIS    := -tags=$(TAGS),redis
-ALL      := -tags=$(TAGS),e2e,backends,interop,redis
+FAILPOINTS := -tags=$(TAGS),e2e,failpoints
+ALL      := -tags=$(TAGS),e2e,backends,interop,redis,failpoints
 
 # Packages whose tests link Caddy. A race build of Caddy takes minutes of its own;
 # all that is concurrent in here is in the others.
@@ -22,7 +23,7 @@ FUZZTIME ?= 20s
 # after that.
 EXECS ?= 10000000
 # Rounds of kill -9 in make soak; make test plays five.
-ROUNDS ?= 50
+ROUNDS ?= 500
 # Intents whose observers are cut at random in make soak; make test has 40.
 CUTS ?= 1000
 # Rounds of 256 equal POSTs at once in make soak; make test has 50.
@@ -32,6 +33,16 @@ FAILOVERS ?= 20
 HANG ?= 30
 # Observers that are cut at once and come back in make soak; make test has 2,000.
 CROWD ?= 5000
+# Deaths at each failpoint in make faults; make test has 1.
+TIMES ?= 20
+# Reloads under load in make faults; make test has 15.
+RELOADS ?= 300
+# Simulated schedules in make faults, and races of a cancel with the end and the
+# deadline; make test has 60 and 100.
+SCHEDULES ?= 5000
+RACES ?= 10000
+# Simulated schedules in make soak, about half an hour of them.
+SIMULATED ?= 100000
 # Times that the disk of a store is filled in make faults; make test has 4.
 DISK_CYCLES ?= 50
 
@@ -55,6 +66,7 @@ test: ## the whole suite, with real processes; brings what it needs
 	go test -race $(REDIS) ./store/redisstore
 	go test $(E2E) ./examples/cluster/...
 	go test -timeout 20m $(E2E) $(LINKED)
+	go test -timeout 20m $(FAILPOINTS) -run ADeathAtAnyStep ./caddymodule
 
 check: ## vet, format, modernity, staticcheck, who imports whom, examples in the docs
 	go vet $(ALL) ./...
@@ -67,15 +79,19 @@ check: ## vet, format, modernity, staticcheck, who imports whom, examples in the
 bench: ## the budgets of docs/performance.md, each PASS or FAIL beside its baseline
 	go run ./bench
 
-soak: ## the crash tests for a long time, ROUNDS=50; observers cut at random, CUTS=1000; crowds, EQUALS=1000 CROWD=5000
+soak: ## the crash tests for a long time, ROUNDS=500; simulated schedules, SIMULATED=100000; observers cut at random, CUTS=1000; crowds, EQUALS=1000 CROWD=5000
+	INTENTS_SCHEDULES=$(SIMULATED) go test -count=1 -timeout 4h -v -run Simulated ./internal/simulation
 	INTENTS_ROUNDS=$(ROUNDS) go test -count=1 -timeout 2h -v -run 'Kill' $(E2E) $(LINKED)
 	INTENTS_CUTS=$(CUTS) go test -count=1 -timeout 30m -v -run 'CutAtRandom' $(E2E) ./caddymodule
 	INTENTS_FAILOVERS=$(FAILOVERS) go test -count=1 -timeout 1h -v -run 'Failover' $(REDIS) ./store/redisstore
 	INTENTS_FAILOVERS=$(FAILOVERS) INTENTS_HANG=$(HANG) INTENTS_EQUALS=$(EQUALS) go test -count=1 -timeout 1h -v -run 'Failover|Hangs|EqualRequests' $(E2E) ./caddymodule
 	INTENTS_EQUALS=$(EQUALS) INTENTS_CROWD=$(CROWD) go test -count=1 -timeout 1h -v -run 'Crowd' $(E2E) ./caddymodule
 
-faults: ## every fault of docs/faults.md at its full count, DISK_CYCLES=50; as root on Linux, under 15 minutes
+faults: ## every fault of docs/faults.md at its full count, TIMES=20 RELOADS=300 SCHEDULES=5000 RACES=10000 DISK_CYCLES=50; as root on Linux, under 15 minutes
 	tools/need strace strace
+	INTENTS_TIMES=$(TIMES) go test -count=1 -timeout 20m -v -run ADeathAtAnyStep $(FAILPOINTS) ./caddymodule
+	INTENTS_RELOADS=$(RELOADS) go test -count=1 -timeout 20m -v -run ReloadsUnderLoad $(E2E) ./caddymodule
+	INTENTS_SCHEDULES=$(SCHEDULES) INTENTS_RACES=$(RACES) go test -count=1 -timeout 20m -v -run 'Simulated|Races' ./internal/simulation
 	INTENTS_DISK_CYCLES=$(DISK_CYCLES) INTENTS_EIO=0 go test -count=1 -timeout 20m -parallel 8 -v -run 'AFullDisk|EveryWriteThatFails' $(E2E) ./caddymodule
 
 fuzz: ## every fuzz target, FUZZTIME=20s each; then EXECS=10000000 random answers, XML bodies and hostile words

@@ -24,6 +24,7 @@ intent          < adapter, store, observe, engine, probe
 store           < store/boltstore, store/memstore, store/redisstore, store/storetest, observe, engine
 adapter         < engine, probe
 internal/sse    < observe
+internal/failpoint < engine, store/boltstore
 intent, store, adapter, engine, observe, internal/sse < offload
 internal/keyring < caddymodule
 intent, store   < webhook
@@ -36,7 +37,7 @@ internal/sse, internal/ssetest, internal/legacytest, internal/caddytest, interna
 internal/legacytest < bench
 intent          < internal/audit
 adapter, engine, observe, store/memstore, internal/audit < internal/simulation
-internal/audit  < tests
+internal/audit, internal/failpoint < tests
 `
 
 // Who may import what from outside the module. This does not carry over: whoever

@@ -42,13 +42,11 @@ func TestEqualPostsOfACrowdAreOneJob(t *testing.T) {
 		require.Equal(t, 1, p.backend.Posts(who), "round %d", round)
 	}
 	p.Kill()
-	a := newAuditor(t, p)
-	st := a.open()
-	defer st.Close()
-	stored := a.list(st)
+	stored, err := takeStock(p.store)
+	require.NoError(t, err)
 	require.Len(t, stored, rounds)
-	for _, in := range stored {
-		require.True(t, intents[in.ID.String()], "%s is nobody's", in.ID)
+	for _, e := range stored {
+		require.True(t, intents[e.Stored.Intent.ID.String()], "%s is nobody's", e.Stored.Intent.ID)
 	}
 	require.Len(t, p.backend.Jobs(), rounds)
 	t.Logf("%d rounds of %d equal POSTs in %s", rounds, equalPosts, time.Since(begun).Round(time.Millisecond))

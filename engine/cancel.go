@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-intents/caddy-intents/adapter"
 	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/failpoint"
 	"github.com/caddy-intents/caddy-intents/store"
 )
 
@@ -89,6 +90,7 @@ func (e *Engine) cancelSeized(ctx context.Context, h *held, c Cancellation) (int
 	}
 	switch said := e.askCancel(ctx, job, &in, c.Header); said {
 	case cancelNotConfigured, adapter.CancelAccepted.String():
+		failpoint.Hit(failpoint.Canceling)
 		next, events := in.End(intent.Canceled, intent.Details{Error: canceledBy(c), Backend: said}, time.Now())
 		in, s, err := e.conclude(ctx, h, step{}, in, next, events)
 		if err != nil && said != cancelNotConfigured {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddy-intents/caddy-intents/adapter"
 	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/failpoint"
 	"github.com/caddy-intents/caddy-intents/store"
 )
 
@@ -35,6 +36,7 @@ func (e *Engine) deliverOnce(ctx context.Context, h *held, s step, in *intent.In
 	defer done()
 	ctx = context.WithoutCancel(ctx)
 	if in.Outgoing.Sent {
+		failpoint.Hit(failpoint.Clarifying)
 		d := e.clarify(try, &s, in, kept)
 		if d.Outcome != adapter.Undelivered {
 			return e.conclusion(ctx, h, s, in, d)
@@ -44,12 +46,15 @@ func (e *Engine) deliverOnce(ctx context.Context, h *held, s step, in *intent.In
 	begun := *in
 	begun.Attempts++
 	begun.Outgoing = &intent.Outgoing{Head: in.Outgoing.Head, Until: in.Outgoing.Until, Sent: true}
+	failpoint.Hit(failpoint.Marking)
 	// What is not known to be stored as sent must not be sent.
 	if s = e.append(ctx, h, s, in.Seq, begun, nil); s.over || s.again > 0 {
 		return s
 	}
+	failpoint.Hit(failpoint.Marked)
 	left := h.deadline.sub(e.now()) + in.Deadline.Sub(in.Outgoing.Until)
 	d := e.try(try, &s, &begun, kept, min(tryTimeout, left))
+	failpoint.Hit(failpoint.Tried)
 	return e.conclusion(ctx, h, s, &begun, d)
 }
 
@@ -199,8 +204,7 @@ func (e *Engine) keepAnswer(ctx context.Context, h *held, s step, after int64, n
 	}
 	lease := h.lease
 	change := store.Change{Intent: next, Epoch: lease.Epoch, After: after, Events: events}
-	switch err := e.store.Append(ctx, change); {
-	case err != nil:
+	if err := e.store.Append(ctx, change); err != nil {
 		s = e.storeFailed(h, s, err)
 		s.over = true // h is let go, and followed again when this is stored
 		if !settled(err) {
@@ -212,13 +216,16 @@ func (e *Engine) keepAnswer(ctx context.Context, h *held, s step, after int64, n
 				return nil
 			}})
 		}
-	case next.Status.Terminal():
+		return s
+	}
+	failpoint.Hit(failpoint.Concluded)
+	if next.Status.Terminal() {
 		s.over = true
 		e.ended(next.ID, s.told, s.started)
 		e.reportEnd(&next)
-	default:
-		e.recount(h, &next)
+		return s
 	}
+	e.recount(h, &next)
 	return s
 }
 

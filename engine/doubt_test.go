@@ -145,3 +145,22 @@ func TestARefusalOfARepeatSaysNothingOfTheFirstTry(t *testing.T) {
 		require.Contains(t, et.why(id).Message, "422")
 	}, queued(onUncertain(engine.UncertainResubmits)))
 }
+
+func TestADeliveryWithoutABodyIsNotRepeatedByTheTransport(t *testing.T) {
+	var length int64
+	inBubble(t, func(t *testing.T, et *tester) {
+		et.queue(func(r *http.Request) {
+			r.Body = http.NoBody
+			r.Header.Set("Idempotency-Key", "k")
+		})
+		require.EqualValues(t, -1, length)
+	}, queued(), func(j *engine.Job, _ *adapter.Spec) {
+		inner := j.Backend.Transport
+		j.Backend.Transport = sends(func(w http.ResponseWriter, r *http.Request) error {
+			if r.Method == http.MethodPost {
+				length = r.ContentLength
+			}
+			return inner.Send(w, r)
+		})
+	})
+}

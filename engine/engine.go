@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/failpoint"
 	"github.com/caddy-intents/caddy-intents/store"
 )
 
@@ -285,6 +286,7 @@ const claimRetry = 5 * time.Second
 // resume goes on with a claimed intent. What came due while nobody worked is
 // spread over one interval, so that a start does not hammer the backend.
 func (e *Engine) resume(h *store.Held) {
+	failpoint.Hit(failpoint.Claimed)
 	switch {
 	case h.Intent.Reserved() && h.Intent.Outgoing != nil:
 		e.dropUnsent(e.ctx, h)
@@ -308,6 +310,7 @@ func (e *Engine) resume(h *store.Held) {
 // endUncertain ends a reservation whose request has no answer: whether the backend has
 // the job cannot be known.
 func (e *Engine) endUncertain(ctx context.Context, h *store.Held) {
+	failpoint.Hit(failpoint.Uncertain)
 	in, events := h.Intent.Begin(time.Now())
 	why := uncertain("the request was sent and its answer was not received")
 	in, last := in.End(intent.Failed, intent.Details{Error: &why}, time.Now())

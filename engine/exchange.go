@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/caddy-intents/caddy-intents/adapter"
+	"github.com/caddy-intents/caddy-intents/internal/failpoint"
 	"github.com/caddy-intents/caddy-intents/store"
 )
 
@@ -149,6 +150,7 @@ func (x *exchange) decide(cut bool) {
 	o := x.open(reading)
 	plain := x.Header().Clone() // for the case that there will be no intent
 	reply := x.compose(&o.intent, cut)
+	failpoint.Hit(failpoint.Answered)
 	if err := x.settle(&o, x.remember(reply)); err != nil {
 		x.engine.log().Error("storing an intent", "job", x.submission.Job.Name, "err", err)
 		x.engine.meter.Unkept(x.submission.Job.JobName)
@@ -158,7 +160,9 @@ func (x *exchange) decide(cut bool) {
 		return
 	}
 	x.known(o.intent.ID)
+	failpoint.Hit(failpoint.Stored)
 	x.send(reply)
+	failpoint.Hit(failpoint.Told)
 }
 
 // decideWithTrailers is decide when trailers may have come. They go where they belong.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/failpoint"
 )
 
 // maxExpiring bounds how many intents are ended at the same time. After a night
@@ -53,6 +54,7 @@ func (e *Engine) expireOnce(h *held) step {
 	if err != nil {
 		return e.storeFailed(h, step{}, err)
 	}
+	failpoint.Hit(failpoint.Expiring)
 	if in.Outgoing != nil {
 		return e.giveUp(e.ctx, h, step{}, &in)
 	}

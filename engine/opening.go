@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddy-intents/caddy-intents/adapter"
 	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/failpoint"
 	"github.com/caddy-intents/caddy-intents/store"
 )
 
@@ -164,6 +165,7 @@ func (x *exchange) unreserve() {
 	defer cancel()
 	lease := x.reservation.Lease
 	x.reservation = nil
+	failpoint.Hit(failpoint.Dropping)
 	err := x.engine.pay(ctx, debt{lease.ID, func(ctx context.Context) error {
 		return x.engine.store.Drop(ctx, lease.ID, lease.Epoch)
 	}})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-intents/caddy-intents/adapter"
 	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/failpoint"
 	"github.com/caddy-intents/caddy-intents/store"
 )
 
@@ -249,6 +250,7 @@ func (e *Engine) accept(ctx context.Context, h *held, s step, in *intent.Intent,
 		return s
 	}
 	next.Due = e.wall(s.started.add(pause))
+	failpoint.Hit(failpoint.Polled)
 	return e.append(ctx, h, s, in.Seq, next, events)
 }
 
@@ -388,6 +390,7 @@ func (e *Engine) append(ctx context.Context, h *held, s step, after int64, next 
 	if err != nil {
 		return e.storeFailed(h, s, err)
 	}
+	failpoint.Hit(failpoint.Appended)
 	if e.storeFails.CompareAndSwap(true, false) {
 		e.log().Info("the store takes what polls bring again")
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/failpoint"
 )
 
 // A Queue says that submits are stored and answered at once, and delivered when the
@@ -77,12 +78,14 @@ func (x *exchange) enqueue(r *http.Request) error {
 	}
 	plain := x.Header().Clone()
 	reply := x.compose(&o.intent, false)
+	failpoint.Hit(failpoint.Queueing)
 	if err := x.settle(&o, x.remember(reply)); err != nil {
 		x.engine.log().Error("storing a submit to be delivered", "job", x.submission.Job.Name, "err", err)
 		x.restore(plain)
 		return ErrNotAccepted
 	}
 	x.known(o.intent.ID)
+	failpoint.Hit(failpoint.Queued)
 	x.send(reply)
 	x.present()
 	return nil

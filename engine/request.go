@@ -82,6 +82,8 @@ func newRequest(ctx context.Context, in *intent.Intent, q adapter.Request) (*htt
 	if len(q.Body) > 0 {
 		r.Body = io.NopCloser(strings.NewReader(string(q.Body)))
 		r.ContentLength = int64(len(q.Body))
+	} else if r.Header.Get(keyHeader) != "" {
+		r.Body, r.ContentLength = unrepeatable() // it is we who decide about that
 	}
 	if in.Scheme == "https" {
 		// Complete, or a proxy would call it early data.

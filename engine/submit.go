@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/adapter"
 	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/failpoint"
 	"github.com/caddy-intents/caddy-intents/store"
 )
 
@@ -130,6 +132,7 @@ func (e *Engine) Submit(w http.ResponseWriter, r *http.Request, s Submission) er
 	if answered, err := x.writeAhead(r); answered || err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.Sending)
 	err := s.Job.Backend.Transport.Send(x, x.outgoing(r))
 	return x.finish(err)
 }
@@ -184,12 +187,14 @@ func (x *exchange) outgoing(r *http.Request) *http.Request {
 		out.Body = x.capture
 	}
 	if x.submission.Key != "" && out.ContentLength == 0 {
-		// Go's transport repeats a request that has a key and no body on its own when
-		// a connection breaks. Of a body of unknown length it has to be afraid.
-		out.ContentLength = -1
+		_, out.ContentLength = unrepeatable()
 	}
 	return out
 }
+
+// unrepeatable is no body, in a way that keeps Go's transport from repeating a request
+// that has a key when a connection breaks: of a body of unknown length it is afraid.
+func unrepeatable() (io.ReadCloser, int64) { return io.NopCloser(strings.NewReader("")), -1 }
 
 // preferNoWait takes wait out of Prefer: it is we who wait.
 func preferNoWait(h http.Header) {
@@ -246,6 +251,7 @@ func (x *exchange) reserve() error {
 		return fmt.Errorf("%w: %w", ErrNotAccepted, err)
 	}
 	x.reservation = &held
+	failpoint.Hit(failpoint.Reserved)
 	x.made(held.ID)
 	return nil
 }

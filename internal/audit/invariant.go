@@ -3,6 +3,7 @@ package audit
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/intent"
@@ -68,8 +69,8 @@ func kept(b *book, fault func(string, ...any)) {
 
 func once(b *book, fault func(string, ...any)) {
 	for _, t := range b.told {
-		if n := len(b.posts[t.Client]); t.Word == Unsent && n > 0 {
-			fault("%s was told %s and sent %d times", t.Client, t.Word, n)
+		if t.Word == Unsent && slices.ContainsFunc(b.posts[t.Client], func(p Entry) bool { return p.Asked.Job != "" }) {
+			fault("%s was told %s, and has a job", t.Client, t.Word)
 		}
 	}
 	for client, posts := range b.posts {

@@ -1,6 +1,10 @@
 package audit
 
-import "github.com/caddy-intents/caddy-intents/intent"
+import (
+	"slices"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+)
 
 // truthful: what an intent ended as can be told from the ledgers of others.
 func truthful(b *book, fault func(string, ...any)) {
@@ -41,7 +45,15 @@ func (b *book) checkEnd(id string, s *Stored, fault func(string, ...any)) {
 		wrong("the backend knows the job")
 	case in.Status == intent.Failed && in.JobID != "" && why.Category == intent.ByBackend && job.Said != intent.Failed:
 		wrong("the backend did not say so")
+	case in.Status == intent.Canceled && job.Said == intent.Failed && b.tookCancel(in.JobID): // what fails then was canceled
 	case in.Status == intent.Canceled && why.Category == intent.ByBackend && job.Said != intent.Canceled:
 		wrong("the backend did not say so")
 	}
+}
+
+// tookCancel reports whether the backend accepted a cancel of a job.
+func (b *book) tookCancel(job string) bool {
+	return slices.ContainsFunc(b.perJob[job], func(e Entry) bool {
+		return e.Asked.Kind == Cancels && e.Asked.Code >= 200 && e.Asked.Code < 300
+	})
 }

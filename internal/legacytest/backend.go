@@ -25,8 +25,9 @@ import (
 	"time"
 )
 
-// ClientHeader marks whose submit it is, for [Backend.Posts] and [Job.Client].
-const ClientHeader = "X-Client"
+// ClientHeader marks whose submit it is, for [Backend.Posts] and [Job.Client]. It is one
+// that is kept of a request that is delivered later.
+const ClientHeader = "X-Request-Id"
 
 // A Status is what a job answers when it is asked.
 type Status struct {

@@ -102,6 +102,8 @@ func (c *client) understand(w *httptest.ResponseRecorder, err error, left bool) 
 	switch {
 	case left, err != nil && !refused:
 		return audit.Told{Word: audit.Unknown, Unkept: unkept}
+	case refused && c.world.plan.unsteady:
+		return audit.Told{Word: audit.Unknown} // whether the store has it, nobody knows before it is asked again
 	case refused:
 		return audit.Told{Word: audit.Refused}
 	case id != "" && w.Code == http.StatusAccepted:

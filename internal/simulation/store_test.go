@@ -56,7 +56,8 @@ func (s *faulty) trouble(ctx context.Context, writes bool) error {
 
 // after is what the caller is told of a write that was made.
 func (s *faulty) after(err error) error {
-	if err == nil && s.plan.unsteady && time.Since(s.begun)/time.Microsecond%16 == 0 && time.Since(s.begun) < s.plan.horizon {
+	at := time.Since(s.begun)
+	if err == nil && s.plan.unsteady && at < s.plan.horizon && source(s.plan.seed, "unsteady "+at.String()).IntN(16) == 0 {
 		return errNoWord
 	}
 	return err

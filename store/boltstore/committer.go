@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/failpoint"
 	"github.com/caddy-intents/caddy-intents/store"
 )
 
@@ -142,6 +143,7 @@ func (c *committer) settle(group []*op) {
 			c.s.board.Post(store.Signal{ID: o.signals, Kind: store.Appended})
 		}
 	}
+	failpoint.Hit(failpoint.Rung)
 	for _, o := range applied {
 		if err != nil {
 			o.result <- err
@@ -164,11 +166,13 @@ func (c *committer) store(group []*op) (applied []*op, err error) {
 			applied = append(applied, o)
 		}
 	}
+	failpoint.Hit(failpoint.Committing)
 	err = c.s.transact(apply(applied))
 	c.s.report(err)
 	if err != nil {
 		return applied, err
 	}
+	failpoint.Hit(failpoint.Committed)
 	for _, o := range applied {
 		if o.verdict == nil && o.settled != nil {
 			o.settled()
