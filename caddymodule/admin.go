@@ -104,7 +104,7 @@ func adminProblem(err error) *observe.Problem {
 	p := &observe.Problem{Status: http.StatusInternalServerError, Code: "internal", Message: err.Error()}
 	switch {
 	case errors.Is(err, store.ErrEnded), errors.Is(err, engine.ErrOver):
-		p.Status, p.Code = http.StatusConflict, "ended"
+		p.Status, p.Code, p.Message = http.StatusConflict, "ended", "it is over already: the intent has ended, or the backend says that the job has"
 	case errors.Is(err, engine.ErrNoJob):
 		p.Status, p.Code = http.StatusConflict, "no_job"
 	case errors.Is(err, engine.ErrNotCanceled):

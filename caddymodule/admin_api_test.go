@@ -270,3 +270,50 @@ func TestChangesComeAtOnceAndThenAtMostOnceASecond(t *testing.T) {
 	for _, err := frames.Next(); err == nil; _, err = frames.Next() { // the stores are closing
 	}
 }
+
+func TestDeadLettersAreListedShownSentAgainAndDiscarded(t *testing.T) {
+	s := newSite(t)
+	hook, got := receiver(t, http.StatusGone, http.StatusGone)
+	s.serve(hooked(mappedReport, "webhook "+hook+"/hook?key=hush {\nsecret "+hookSecret+"\nallow_private\n}"))
+	id, jobID := s.submit()
+	other, otherJob := s.submit()
+	s.backend.Finishes(jobID)
+	s.backend.Finishes(otherJob)
+	var letters []any
+	require.Eventually(t, func() bool {
+		_, answer := s.admin("GET", "webhooks", "")
+		letters = answer["messages"].([]any)
+		return len(letters) == 2
+	}, 30*time.Second, 10*time.Millisecond)
+	byIntent := make(map[string]map[string]any)
+	for _, l := range letters {
+		byIntent[l.(map[string]any)["intent_id"].(string)] = l.(map[string]any)
+	}
+	dead := byIntent[id]
+	require.Equal(t, true, dead["dead"])
+	require.Equal(t, hook+"/hook", dead["to"], "without its query")
+	require.Equal(t, "it answered 410: it wants no more", dead["failure"])
+	require.Equal(t, "intent.completed", dead["event_type"])
+
+	_, page := s.admin("GET", "webhooks?limit=1", "")
+	require.Len(t, page["messages"], 1)
+	_, rest := s.admin("GET", "webhooks?after="+page["next"].(string), "")
+	require.Len(t, rest["messages"], 1)
+	require.NotEqual(t, page["messages"], rest["messages"])
+
+	code, shown := s.admin("GET", "webhooks/"+dead["id"].(string), "")
+	require.Equal(t, http.StatusOK, code)
+	require.Equal(t, id, shown["event"].(map[string]any)["intent_id"])
+
+	code, _ = s.admin("POST", "webhooks/"+dead["id"].(string)+"/replay", "")
+	require.Equal(t, http.StatusOK, code)
+	require.Equal(t, id, next(t, got).Data.Event.IntentID.String())
+	code, _ = s.admin("DELETE", "webhooks/"+byIntent[other]["id"].(string), "")
+	require.Equal(t, http.StatusOK, code)
+	require.Eventually(t, func() bool {
+		_, answer := s.admin("GET", "webhooks?all=true", "")
+		return len(answer["messages"].([]any)) == 0
+	}, 30*time.Second, 10*time.Millisecond)
+	code, answer := s.admin("POST", "webhooks/"+dead["id"].(string)+"/replay", "")
+	require.Equal(t, http.StatusNotFound, code, answer)
+}

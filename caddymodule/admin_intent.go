@@ -62,10 +62,10 @@ type lastPoll struct {
 	Outcome     string           `json:"outcome,omitempty"`
 	Reason      string           `json:"reason,omitempty"`
 	Err         string           `json:"error,omitempty"`
-	Shared      bool             `json:"shared,omitempty"` // about several jobs: its body is not kept
-	Body        string           `json:"body,omitempty"`   // its beginning, without what looks like a secret
-	BodyLength  int              `json:"body_length,omitempty"`
-	Decided     []adapter.Reason `json:"decided,omitempty"` // what was found, and the lines that find it
+	Shared      bool             `json:"shared,omitempty"`   // about several jobs: its body is not kept
+	Body        string           `json:"body,omitempty"`     // its beginning, without what looks like a secret
+	BodyCut     bool             `json:"body_cut,omitempty"` // there is more of it
+	Decided     []adapter.Reason `json:"decided,omitempty"`  // what was found, and the lines that find it
 }
 
 // An unknownWord is a state that the config does not map, and what to write.
@@ -117,7 +117,7 @@ func newLastPoll(p *engine.LastPoll) *lastPoll {
 	}
 	return &lastPoll{
 		At: p.At.UTC(), ConfirmedAt: p.Confirmed.UTC(), Code: p.Code, Outcome: p.Outcome, Reason: p.Reason, Err: p.Err,
-		Shared: p.Shared, Body: p.Body, BodyLength: p.Length, Decided: p.Reasons,
+		Shared: p.Shared, Body: p.Body, BodyCut: p.More, Decided: p.Reasons,
 	}
 }
 

@@ -5,14 +5,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
-
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/caddy-intents/caddy-intents/store/boltstore"
 )
@@ -30,11 +27,7 @@ place of the store.`,
 		SilenceUsage: true,
 		RunE:         runBackup,
 	}
-	f := cmd.Flags()
-	f.String("address", "", "Address of the admin endpoint, if it is not in the config")
-	f.StringP("config", "c", "", "Config that the address is read from")
-	f.StringP("adapter", "a", "", "Adapter of that config, for example caddyfile")
-	f.String("store", "", "Which store, if several are open")
+	addAdminFlags(cmd)
 	return cmd
 }
 
@@ -43,19 +36,13 @@ func runBackup(cmd *cobra.Command, args []string) error {
 	if _, err := os.Lstat(file); err == nil {
 		return fmt.Errorf("%s is there already; name another file", file)
 	}
-	f := cmd.Flags()
-	address, err := caddycmd.DetermineAdminAPIAddress(f.Lookup("address").Value.String(), nil,
-		f.Lookup("config").Value.String(), f.Lookup("adapter").Value.String())
+	c, err := newAdminClient(cmd)
 	if err != nil {
-		return fmt.Errorf("finding the admin endpoint: %w", err)
+		return err
 	}
-	uri := backupRoute
-	if which := f.Lookup("store").Value.String(); which != "" {
-		uri += "?store=" + url.QueryEscape(which)
-	}
-	resp, err := caddycmd.AdminAPIRequest(address, http.MethodGet, uri, nil, nil)
+	resp, err := c.ask(cmd.Context(), cmd, http.MethodGet, backupRoute, nil, nil)
 	if err != nil {
-		return fmt.Errorf("asking the admin endpoint at %s: %w", address, err)
+		return err
 	}
 	defer func() { _ = resp.Body.Close() }() // it was read to its end, or is of no use
 	size, err := keepBackup(file, resp)

@@ -31,6 +31,9 @@ func init() {
 	caddy.RegisterModule(new(Handler))
 }
 
+// defaultName is the scope of a handler that has no name of its own.
+const defaultName = "default"
+
 // Handler stands in front of a job API. A request that starts a job goes to the
 // backend and, if the answer names a job, becomes an intent: it is polled from
 // here on, and clients follow it under `path`. Every other request goes on to the
@@ -147,7 +150,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 }
 
 func (h *Handler) fillDefaults() {
-	h.Name = cmp.Or(h.Name, "default")
+	h.Name = cmp.Or(h.Name, defaultName)
 	h.Path = cmp.Or(h.Path, observe.DefaultPath)
 	h.Heartbeat = cmp.Or(h.Heartbeat, caddy.Duration(observe.DefaultHeartbeat))
 	if h.Limits == nil {

@@ -49,7 +49,7 @@ type LastPoll struct {
 	Err       string           // why there was no answer
 	Shared    bool             // it was about several intents, and its body is not remembered
 	Body      string           // its beginning, without what looks like a secret
-	Length    int              // of the body, as far as it was read, in bytes
+	More      bool             // Body is not all of it
 	Reasons   []adapter.Reason // why it is read as it is, as the config is now; none if too much was cut off
 }
 
@@ -97,13 +97,14 @@ func (p *lastPoll) shown(in *intent.Intent, job *Job) *LastPoll {
 		return nil
 	}
 	s := &LastPoll{
-		At: p.at, Confirmed: p.confirmed, Code: p.code, Outcome: p.outcome.String(), Reason: p.reason, Err: excerpt([]byte(p.err)),
-		Shared: p.shared,
+		At: p.at, Confirmed: p.confirmed, Code: p.code, Outcome: p.outcome.String(), Reason: p.reason, Shared: p.shared,
 	}
+	s.Err, _ = excerpt([]byte(p.err))
 	if p.answer == nil {
 		return s
 	}
-	s.Body, s.Length = excerpt(p.answer.Body), len(p.answer.Body)
+	s.Body, s.More = excerpt(p.answer.Body)
+	s.More = s.More || !p.whole
 	if p.whole && job != nil {
 		then := *in
 		then.Memory = p.memory

@@ -31,9 +31,10 @@ var (
 )
 
 // excerpt is the beginning of a text of the backend, at most maxExcerpt bytes, without
-// what looks like a secret. Secrets go first: half of one is worth something, too.
-func excerpt(body []byte) string {
-	text := hideMembers(bytes.ToValidUTF8(body, []byte("\uFFFD")))
+// what looks like a secret, and whether there is more. Secrets go first: half of one is
+// worth something, too.
+func excerpt(body []byte) (text string, more bool) {
+	text = hideMembers(bytes.ToValidUTF8(body, []byte("\uFFFD")))
 	for _, look := range secretTexts {
 		text = look.ReplaceAllString(text, hidden)
 	}
@@ -41,13 +42,13 @@ func excerpt(body []byte) string {
 	text = secretMarkup.ReplaceAllString(text, "${1}"+hidden)
 	text = secretAssign.ReplaceAllStringFunc(text, hideAssigned)
 	if len(text) <= maxExcerpt {
-		return text
+		return text, false
 	}
 	end := maxExcerpt
 	for !utf8.RuneStart(text[end]) {
 		end--
 	}
-	return text[:end]
+	return text[:end], true
 }
 
 // hideAssigned hides the value of one assignment, within its quotes.

@@ -28,16 +28,20 @@ func TestAnExcerptHasNoSecretAndAllElse(t *testing.T) {
 		"\xff\xfe{":                                                                "\uFFFD{",
 		"":                                                                         "",
 	} {
-		require.Equal(t, want, excerpt([]byte(body)), body)
+		got, more := excerpt([]byte(body))
+		require.Equal(t, want, got, body)
+		require.False(t, more)
 	}
 }
 
 func TestAnExcerptIsShortAndItsSecretsAreCutOffWhole(t *testing.T) {
 	body := `{"filler":"` + strings.Repeat("é", 495) + `","token":"` + strings.Repeat("s3cret", 100) + `"}`
-	got := excerpt([]byte(body))
+	got, _ := excerpt([]byte(body))
+
 	require.LessOrEqual(t, len(got), maxExcerpt)
 	require.NotContains(t, got, "s3cret")
-	long := excerpt([]byte(strings.Repeat("é", 4000) + "x"))
+	long, more := excerpt([]byte(strings.Repeat("é", 4000) + "x"))
 	require.LessOrEqual(t, len(long), maxExcerpt)
+	require.True(t, more)
 	require.True(t, utf8.ValidString(long))
 }

@@ -128,7 +128,7 @@ func (r *run) unknown(reading intent.Reading) {
 // replaced before anything else is read, and a backtick calls for quotes in which
 // a backslash does not always mean itself.
 func writable(word string) bool {
-	return fit(word, len(word)+1) == word && !strings.Contains(word, "{$") &&
+	return Fit(word, len(word)+1) == word && !strings.Contains(word, "{$") &&
 		(!strings.Contains(word, "`") || !strings.Contains(word, `\`))
 }
 

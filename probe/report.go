@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/caddy-intents/caddy-intents/adapter"
 	"github.com/caddy-intents/caddy-intents/intent"
@@ -35,12 +34,12 @@ type Step struct {
 const maxLine = 500
 
 func (s *Step) say(format string, args ...any) {
-	s.Read = append(s.Read, fit(fmt.Sprintf(format, args...), maxLine))
+	s.Read = append(s.Read, Fit(fmt.Sprintf(format, args...), maxLine))
 }
 
 // warn adds a warning, once.
 func (r *Report) warn(format string, args ...any) {
-	if text := fit(fmt.Sprintf(format, args...), maxLine); !slices.Contains(r.Warnings, text) {
+	if text := Fit(fmt.Sprintf(format, args...), maxLine); !slices.Contains(r.Warnings, text) {
 		r.Warnings = append(r.Warnings, text)
 	}
 }
@@ -94,7 +93,7 @@ func describe(r intent.Reading) string {
 	case r.ResultURL != "":
 		text += ", result at " + withoutQuery(r.ResultURL)
 	case r.Result != nil:
-		text += ", result " + fit(string(r.Result), 60)
+		text += ", result " + Fit(string(r.Result), 60)
 	}
 	if r.Error != nil {
 		text += ", error " + r.Error.Code
@@ -121,28 +120,4 @@ func withoutQuery(url string) string {
 }
 
 // excerpt is the beginning of a body, fit for a terminal.
-func excerpt(a adapter.Answer) string { return fit(string(a.Body), 160) }
-
-// fit puts a backend's text into a line of n characters: it may contain what moves
-// a terminal's cursor.
-func fit(s string, n int) string {
-	var b strings.Builder
-	space := false
-	for i, r := range strings.ToValidUTF8(s, "?") {
-		switch {
-		case b.Len() >= n:
-			return b.String() + fmt.Sprintf("... (%d bytes)", len(s))
-		case unicode.IsSpace(r):
-			space = b.Len() > 0 && i < len(s)
-			continue
-		case !unicode.IsPrint(r):
-			r = '?'
-		}
-		if space {
-			b.WriteByte(' ')
-			space = false
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}
+func excerpt(a adapter.Answer) string { return Fit(string(a.Body), 160) }

@@ -1,0 +1,216 @@
+package caddymodule
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/probe"
+)
+
+func listCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "list [--status <status>] [--older <duration>] [--unchanged <duration>] [--unknown[=<word>]] [--json]",
+		Short: "List the intents of the running Caddy, youngest first",
+		Long: `
+Lists intents, youngest first. The stuck ones are named by their age, by how long the
+backend has said nothing new of them, or by what is the matter:
+
+  caddy intents list --status in_progress --older 10m
+  caddy intents list --unchanged 1h
+  caddy intents list --unknown
+  caddy intents list --waiting=backend`,
+		Args:         cobra.NoArgs,
+		SilenceUsage: true,
+		RunE:         exits(func(cmd *cobra.Command, _ []string) error { return runList(cmd) }),
+	}
+	addAdminFlags(cmd)
+	f := cmd.Flags()
+	f.String("scope", "", "Only those of the handler with this name")
+	f.String("job", "", "Only those of this job")
+	f.String("status", "", "Only those of this status, for example in_progress")
+	f.Bool("running", false, "Only those that have not ended")
+	f.String("older", "", "Only those made longer ago, for example 10m")
+	f.String("unchanged", "", "Only those that have not ended, of which the backend has said nothing new for so long")
+	f.String("waiting", "", "Only those that wait for this, for example --waiting=backend; without a value, for anything")
+	f.String("unknown", "", "Only those whose backend used this word that the config does not map; without a value, any word")
+	f.Lookup("waiting").NoOptDefVal, f.Lookup("unknown").NoOptDefVal = "*", "*"
+	f.Int("limit", usualPage, "At most so many")
+	f.Bool("json", false, "Print JSON")
+	return cmd
+}
+
+func runList(cmd *cobra.Command) error {
+	c, err := newAdminClient(cmd)
+	if err != nil {
+		return err
+	}
+	f := cmd.Flags()
+	query := make(url.Values)
+	for _, name := range []string{"scope", "job", "status", "older", "unchanged", "waiting", "unknown"} {
+		if v := f.Lookup(name).Value.String(); v != "" {
+			query.Set(name, v)
+		}
+	}
+	if running, _ := f.GetBool("running"); running {
+		query.Set("running", "true")
+	}
+	limit, _ := f.GetInt("limit")
+	if limit < 1 {
+		return fmt.Errorf("--limit: %d is no number of intents", limit)
+	}
+	rows, more, err := c.list(cmd, query, limit)
+	if err != nil {
+		return err
+	}
+	if asJSON, _ := f.GetBool("json"); asJSON {
+		return printJSON(cmd.OutOrStdout(), map[string]any{"intents": rows, "more": more})
+	}
+	if err := printRows(cmd.OutOrStdout(), rows, time.Now()); err != nil {
+		return err
+	}
+	if more {
+		cmd.PrintErrf("There are more; say so with --limit.\n")
+	}
+	return nil
+}
+
+// list gets so many intents, page by page, and tells whether there may be more.
+func (c *adminClient) list(cmd *cobra.Command, query url.Values, limit int) (rows []row, more bool, err error) {
+	rows = []row{}
+	for {
+		query.Set("limit", strconv.Itoa(min(limit-len(rows), maxPage)))
+		var page struct {
+			Intents []row      `json:"intents"`
+			Next    *intent.ID `json:"next"`
+		}
+		if _, err := c.askJSON(cmd.Context(), cmd, http.MethodGet, adminRoot, query, nil, &page); err != nil {
+			return nil, false, err
+		}
+		rows = append(rows, page.Intents...)
+		if page.Next == nil || len(rows) >= limit {
+			return rows, page.Next != nil, nil
+		}
+		query.Set("before", page.Next.String())
+	}
+}
+
+// printJSON writes JSON for programs, and yet for a terminal: what backends wrote in it
+// must not move the cursor.
+func printJSON(w io.Writer, v any) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "\t")
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, escapeControls(b.String()))
+	return err
+}
+
+// escapeControls writes control characters in JSON as escapes, those too that JSON
+// leaves as they are. Outside of texts it has only the white space that stays.
+func escapeControls(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if unicode.IsPrint(r) || r == '\n' || r == '\t' || r > 0xffff {
+			b.WriteRune(r)
+		} else {
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
+}
+
+func printRows(w io.Writer, rows []row, now time.Time) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "INTENT\tJOB\tSTATUS\tAGE\tUNCHANGED\tPROGRESS\tNOTE")
+	for i := range rows {
+		v := &rows[i]
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", v.IntentID, v.jobName(), v.Status,
+			ago(v.CreatedAt, now), ago(v.UnchangedSince, now), v.percent(), v.note(now))
+	}
+	return t.Flush()
+}
+
+// The parts of a row in words. What comes from a backend must not move the cursor.
+
+func (v *row) jobName() string {
+	if v.Scope == defaultName {
+		return probe.Fit(v.Job, 40)
+	}
+	return probe.Fit(v.Scope+"/"+v.Job, 40)
+}
+
+func (v *row) percent() string {
+	if v.Progress == nil {
+		return "-"
+	}
+	return strconv.FormatFloat(*v.Progress, 'f', 0, 64) + " %"
+}
+
+// note says what is the matter, or what the job last said.
+func (v *row) note(now time.Time) string {
+	var notes []string
+	say := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
+	if v.Error != nil {
+		say("%s: %s", v.Error.Code, v.Error.Message)
+	}
+	if v.UnknownState != "" && !v.Status.Terminal() {
+		say("unknown state %q", v.UnknownState)
+	}
+	switch {
+	case !v.DownSince.IsZero():
+		say("backend down for %s", ago(v.DownSince, now))
+	case v.Waiting != "":
+		say("waits for: %s", v.Waiting)
+	}
+	if v.PollFailures > 0 {
+		say("%d polls failed, since %s", v.PollFailures, ago(v.FailingSince, now))
+	}
+	if len(notes) == 0 && v.Message != "" {
+		say("%s", v.Message)
+	}
+	return probe.Fit(strings.Join(notes, "; "), 100)
+}
+
+// ago says how long ago something was.
+func ago(t, now time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	d := max(now.Sub(t), 0)
+	switch {
+	case d < time.Minute:
+		return strconv.Itoa(int(d/time.Second)) + "s"
+	case d < time.Hour:
+		return strconv.Itoa(int(d/time.Minute)) + "m"
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh%02dm", int(d/time.Hour), int(d/time.Minute)%60)
+	}
+	return strconv.Itoa(int(d/(24*time.Hour))) + "d"
+}
+
+// ahead says how soon something will be.
+func ahead(t, now time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	if !t.After(now) {
+		return "now"
+	}
+	return "in " + cmp.Or(ago(now.Add(-t.Sub(now)), now), "0s")
+}

@@ -1,0 +1,121 @@
+package caddymodule
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-intents/caddy-intents/probe"
+)
+
+func statsCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:          "stats [--json]",
+		Short:        "Show how it stands with the stores, the backends and their jobs",
+		Args:         cobra.NoArgs,
+		SilenceUsage: true,
+		RunE: exits(func(cmd *cobra.Command, _ []string) error {
+			c, err := newAdminClient(cmd)
+			if err != nil {
+				return err
+			}
+			var answer struct {
+				Stores []storeStats `json:"stores"`
+			}
+			if _, err := c.askJSON(cmd.Context(), cmd, http.MethodGet, adminRoot+"stats", nil, nil, &answer); err != nil {
+				return err
+			}
+			if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
+				return printJSON(cmd.OutOrStdout(), answer)
+			}
+			for i := range answer.Stores {
+				if err := answer.Stores[i].print(cmd.OutOrStdout(), time.Now()); err != nil {
+					return err
+				}
+			}
+			return nil
+		}),
+	}
+	addAdminFlags(cmd)
+	cmd.Flags().Bool("json", false, "Print JSON")
+	return cmd
+}
+
+func (v *storeStats) print(w io.Writer, now time.Time) error {
+	fmt.Fprintf(w, "store %s\n", probe.Fit(v.Store, maxShown))
+	if k := v.Kept; k != nil {
+		fmt.Fprintf(w, "  %d running, %d ended, %d webhook messages", k.Running, k.Ended, k.Messages)
+		if k.Size > 0 {
+			fmt.Fprintf(w, "; %s, of which %s are free", bytesText(k.Size), bytesText(k.Free))
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintf(w, "  %d streams", v.Observers)
+	if v.Draining {
+		fmt.Fprint(w, ", draining: no new ones")
+	}
+	fmt.Fprint(w, "\n\n")
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "JOB\tBREAKER\tIN LINE\tUNDELIVERED\tBACKEND\tIN FLIGHT")
+	for _, b := range v.Backends {
+		for _, j := range b.Jobs {
+			breaker := j.Breaker
+			if !j.DownSince.IsZero() {
+				breaker += " for " + ago(j.DownSince, now)
+			}
+			name := row{Scope: j.Scope, Job: j.Job}
+			fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%s\t%d of %d\n", name.jobName(), breaker, j.InLine, j.Undelivered,
+				b.short(), b.Running, b.InFlight)
+		}
+	}
+	return t.Flush()
+}
+
+// short is enough of a backend's name to see which jobs share it.
+func (b *backendStats) short() string {
+	const enough = 20
+	return probe.Fit(b.Backend[:min(len(b.Backend), enough)], enough)
+}
+
+func drainCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "drain [--undo]",
+		Short: "End all streams and let none begin, before this Caddy is taken out of a cluster",
+		Long: `
+Ends all streams of the running Caddy, so that clients come back where the load balancer
+leads them, and lets no new one begin. Everything else goes on. With --undo, streams
+may begin again.`,
+		Args:         cobra.NoArgs,
+		SilenceUsage: true,
+		RunE: exits(func(cmd *cobra.Command, _ []string) error {
+			c, err := newAdminClient(cmd)
+			if err != nil {
+				return err
+			}
+			method := http.MethodPost
+			if undo, _ := cmd.Flags().GetBool("undo"); undo {
+				method = http.MethodDelete
+			}
+			var answer struct {
+				Draining bool `json:"draining"`
+				Streams  int  `json:"streams"`
+			}
+			if _, err := c.askJSON(cmd.Context(), cmd, method, adminRoot+"drain", nil, nil, &answer); err != nil {
+				return err
+			}
+			state := "streams may begin"
+			if answer.Draining {
+				state = "draining: no stream may begin"
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s; %d are open\n", state, answer.Streams)
+			return err
+		}),
+	}
+	addAdminFlags(cmd)
+	cmd.Flags().Bool("undo", false, "Let streams begin again")
+	return cmd
+}

@@ -1,0 +1,168 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/sse"
+)
+
+func watchCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "watch [--job <job>] [--timeout <duration>] [--json] [<id>...]",
+		Short: "Follow intents with a live line each, until they have ended",
+		Long: `
+Follows intents on the admin endpoint: with a line each that is rewritten on a terminal,
+and a line for each change anywhere else. With ids it ends when all of them have, and
+its exit code says how: 0 for COMPLETED, 10 FAILED, 11 CANCELED, 12 TIMED_OUT, the
+highest of them; 13 if it was stopped before. Without ids it shows whatever changes.`,
+		SilenceUsage: true,
+		RunE:         exits(runWatch),
+	}
+	addAdminFlags(cmd)
+	f := cmd.Flags()
+	f.String("scope", "", "Only those of the handler with this name")
+	f.String("job", "", "Only those of this job")
+	f.Duration("timeout", 0, "Stop after so long")
+	f.Bool("json", false, "Print a JSON object for each change")
+	return cmd
+}
+
+func runWatch(cmd *cobra.Command, args []string) error {
+	query := make(url.Values)
+	for _, id := range args {
+		if _, err := intent.ParseID(id); err != nil {
+			return fmt.Errorf("%q is no intent's id; caddy intents list has them", id)
+		}
+		query.Add("id", id)
+	}
+	for _, name := range []string{"scope", "job"} {
+		if v := cmd.Flag(name).Value.String(); v != "" {
+			query.Set(name, v)
+		}
+	}
+	c, err := newAdminClient(cmd)
+	if err != nil {
+		return err
+	}
+	for _, id := range args { // one that there is not would be waited for for ever
+		resp, err := c.ask(cmd.Context(), cmd, http.MethodGet, adminRoot+id, nil, nil)
+		if err != nil {
+			return fmt.Errorf("%s: %w", id, err)
+		}
+		_ = resp.Body.Close()
+	}
+	ctx, stop := untilStopped(cmd)
+	defer stop()
+	asJSON, _ := cmd.Flags().GetBool("json")
+	w := &watching{ids: query["id"], ended: make(map[string]intent.Status), out: cmd.OutOrStdout(), asJSON: asJSON}
+	w.progress = newProgress(w.out)
+	for {
+		err := w.follow(ctx, c, cmd, query)
+		switch {
+		case err == nil:
+			return w.outcome()
+		case ctx.Err() != nil && len(w.ids) == 0:
+			return nil
+		case ctx.Err() != nil:
+			return &exit{code: exitRunning}
+		}
+		if e, ok := errors.AsType[*adminError](err); ok && e.status != http.StatusServiceUnavailable {
+			return err
+		}
+		if !pause(ctx, changesRetry) { // a reload ends the stream; a restart takes longer
+			continue
+		}
+	}
+}
+
+// untilStopped ends with an interrupt, or when the time that the flag gives is over.
+func untilStopped(cmd *cobra.Command) (context.Context, func()) {
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+	if d, _ := cmd.Flags().GetDuration("timeout"); d > 0 {
+		timed, cancel := context.WithTimeout(ctx, d)
+		return timed, func() { cancel(); stop() }
+	}
+	return ctx, stop
+}
+
+// A watching follows intents by the stream of changes.
+type watching struct {
+	ids      []string // which have to end; none for whatever changes
+	ended    map[string]intent.Status
+	out      io.Writer
+	asJSON   bool
+	progress *progress
+}
+
+// follow reads one stream. It returns nil if all have ended.
+func (w *watching) follow(ctx context.Context, c *adminClient, cmd *cobra.Command, query url.Values) error {
+	resp, err := c.ask(ctx, cmd, http.MethodGet, adminRoot+"changes", query, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	for frames := sse.NewReader(resp.Body); ; {
+		frame, err := frames.Next()
+		if err != nil {
+			return err
+		}
+		var f change
+		if err := json.Unmarshal([]byte(frame.Data), &f); err != nil {
+			return fmt.Errorf("reading a change: %w", err)
+		}
+		if err := w.show(&f); err != nil {
+			return err
+		}
+		if len(w.ids) > 0 && len(w.ended) == len(w.distinct()) {
+			return nil
+		}
+	}
+}
+
+func (w *watching) distinct() map[string]bool {
+	all := make(map[string]bool)
+	for _, id := range w.ids {
+		all[id] = true
+	}
+	return all
+}
+
+func (w *watching) show(f *change) error {
+	for i := range f.Intents {
+		v := &f.Intents[i]
+		if v.Status.Terminal() {
+			w.ended[v.IntentID.String()] = v.Status
+		}
+		if !w.asJSON {
+			w.progress.set(v, time.Now())
+			continue
+		}
+		if err := json.NewEncoder(w.out).Encode(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// outcome is the worst of how they ended.
+func (w *watching) outcome() error {
+	worst := intent.Completed
+	for _, s := range w.ended {
+		if exitOf(s) > exitOf(worst) {
+			worst = s
+		}
+	}
+	return endedAs(worst)
+}
