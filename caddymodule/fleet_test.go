@@ -29,6 +29,8 @@ type fleet struct {
 	backend *legacytest.Backend
 	to      string // the backend's address
 	all     []*ship
+
+	storeLines string // of the config
 }
 
 // A ship is one of them. Its polls carry its name.
@@ -43,7 +45,7 @@ const term = 15 * time.Second
 // newFleet starts so many Caddys on a server, or on what storeLines say instead.
 func newFleet(t *testing.T, n int, storeLines string) *fleet {
 	t.Helper()
-	f := &fleet{t: t, backend: legacytest.New()}
+	f := &fleet{t: t, backend: legacytest.New(), storeLines: storeLines}
 	server := httptest.NewServer(f.backend)
 	t.Cleanup(server.Close)
 	f.to = server.Listener.Addr().String()
@@ -178,6 +180,8 @@ type lookout struct {
 	at     []time.Time // when each came
 	resets int
 	fault  string
+	cut    time.Time     // when the stream broke last, until it is back
+	away   time.Duration // the longest that it was
 }
 
 func (f *fleet) observe(id string, from ...*ship) *lookout {
@@ -215,10 +219,12 @@ func (l *lookout) once(from *ship, last *int64) (done bool) {
 	case http.StatusServiceUnavailable:
 		return false
 	case http.StatusOK:
+		l.back()
 	default:
 		l.find(fmt.Sprintf("answer %d", resp.StatusCode))
 		return true
 	}
+	defer l.gone()
 	for reader := sse.NewReader(resp.Body); ; {
 		frame, err := reader.Next()
 		if err != nil {
@@ -227,6 +233,20 @@ func (l *lookout) once(from *ship, last *int64) (done bool) {
 		if done, ok := l.take(frame, last); done || !ok {
 			return true
 		}
+	}
+}
+
+func (l *lookout) gone() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cut = time.Now()
+}
+
+func (l *lookout) back() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.cut.IsZero() {
+		l.away = max(l.away, time.Since(l.cut))
 	}
 }
 

@@ -18,8 +18,9 @@ import (
 )
 
 // What is published is "replica kind id number": who rings, about what, and the number
-// of the last event, or until when somebody watches. It is short, and tells a replica
-// that has no observer nothing of what is in an intent.
+// of the last event, or for how many milliseconds somebody watches: the clocks of two
+// machines need not agree. It is short, and tells a replica that has no observer nothing of
+// what is in an intent.
 const (
 	kindAppended = "appended"
 	kindWatched  = "watched"
@@ -35,7 +36,7 @@ func (s *Store) Watch(ctx context.Context, id intent.ID, until time.Time) error 
 	defer done()
 	s.board.Post(store.Signal{ID: id, Kind: store.Watched, Until: until})
 	channel := s.shards[shardOf(id)] + "ev"
-	message := fmt.Sprintf("%s %s %s %d", s.replica, kindWatched, id, until.UnixNano())
+	message := fmt.Sprintf("%s %s %s %d", s.replica, kindWatched, id, time.Until(until).Milliseconds())
 	return s.failed(ctx, s.ring(ctx, channel, message))
 }
 
@@ -182,8 +183,8 @@ func (s *Store) hear(message string) (echo bool) {
 	case kindAppended:
 		s.board.Post(store.Signal{ID: id, Kind: store.Appended})
 	case kindWatched:
-		if until, err := strconv.ParseInt(words[3], 10, 64); err == nil {
-			s.board.Post(store.Signal{ID: id, Kind: store.Watched, Until: time.Unix(0, until)})
+		if ms, err := strconv.ParseInt(words[3], 10, 64); err == nil {
+			s.board.Post(store.Signal{ID: id, Kind: store.Watched, Until: time.Now().Add(time.Duration(ms) * time.Millisecond)})
 		}
 	}
 	return false
