@@ -334,7 +334,7 @@ func (e *Engine) askStatus(ctx context.Context, job *Job, in *intent.Intent) (ad
 	}
 	e.warnCookie(in, answer.Header)
 	r := job.Adapter.ReadPoll(in, answer)
-	e.keep(in, q, answer, r.Outcome, asked)
+	e.keep(in, q, answer, r, asked)
 	return answer, r, nil
 }
 

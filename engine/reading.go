@@ -42,6 +42,8 @@ type answerEntry struct {
 	ended  moment          // when a reading ended the intent; 0 if none has
 	last   moment          // when what that reading answers was asked
 	copied bool            // the poll carried headers of the submit
+	ends   bool            // the answer says that the job is over
+	unkept bool            // the last poll was answered, in words that are not kept
 	news   bool            // the answer differs from the one before, and nobody was told
 	shared chan struct{}   // closed when the next step is over; nil if nobody waits for that
 }
@@ -76,7 +78,7 @@ func (a *answers) wanted(id intent.ID) *answerEntry {
 // put sets or, with nil, takes away what an entry holds.
 func (a *answers) put(entry *answerEntry, answer *adapter.Answer, asked moment) {
 	a.bytes -= weight(entry.answer)
-	entry.answer, entry.asked = answer, asked
+	entry.answer, entry.asked, entry.ends, entry.unkept = answer, asked, false, false
 	a.bytes += weight(answer)
 	a.trim()
 }
@@ -120,6 +122,8 @@ type Standing struct {
 	State  StandingState
 	Answer *adapter.Answer // of the last poll, if it is kept; not to be changed
 	Copied bool            // the answer was given to the submitter's credentials: it is for nobody else
+	Ends   bool            // the answer says that the job is over
+	Unkept bool            // the last poll was answered, in words that cannot be repeated
 	Asked  time.Time       // when that poll began
 	Since  time.Time       // an answer to what was asked before this is out of date
 	Voided time.Time       // and to what was asked until then, worthless; zero for none
@@ -153,7 +157,7 @@ func (e *Engine) Look(id intent.ID) Standing {
 func (e *Engine) standing(id intent.ID) Standing {
 	now := e.now()
 	entry := e.answers.want(id)
-	s := Standing{Answer: entry.answer, Copied: entry.copied, Asked: e.clock(entry.asked), Since: e.begun}
+	s := Standing{Answer: entry.answer, Copied: entry.copied, Ends: entry.ends, Unkept: entry.unkept, Asked: e.clock(entry.asked), Since: e.begun}
 	if entry.voided > 0 {
 		s.Voided = e.clock(entry.voided)
 	}
@@ -306,21 +310,19 @@ func (e *Engine) Void(id intent.ID) {
 // ErrUnreadable is returned for an answer that says nothing about the job.
 var ErrUnreadable = errors.New("the answer tells no status")
 
-// Hear takes the answer that the backend gave to a client's own request for the
-// status: it counts as a poll. Contradicts says that the intent has ended and the job
-// goes on, so that the job is another one by the same name. An answer that says nothing
-// about a job is ErrUnreadable.
+// Hear takes an answer that the backend gave to a client's own request for the status,
+// and that can be understood: it counts as a poll.
 //
 // The answer is not kept: it is in words for that client, which may not be the words
 // for another.
-func (e *Engine) Hear(ctx context.Context, in *intent.Intent, a adapter.Answer, asked time.Time) (contradicts bool, err error) {
-	contradicts, err = e.Understand(in, a)
+func (e *Engine) Hear(ctx context.Context, in *intent.Intent, a adapter.Answer, asked time.Time) {
 	job := e.settings.Load().Jobs[JobName{Scope: in.Scope, Name: in.Job}]
-	if err == nil && job != nil {
-		e.heard(job)
+	if job == nil {
+		return
 	}
-	if err != nil || job == nil || in.Status.Terminal() {
-		return contradicts, err
+	e.heard(job)
+	if in.Status.Terminal() {
+		return
 	}
 	if h := e.seizeIdle(in.ID, e.moment(asked)); h != nil {
 		ctx, done := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout+job.Pace.Timeout)
@@ -335,12 +337,12 @@ func (e *Engine) Hear(ctx context.Context, in *intent.Intent, a adapter.Answer, 
 			e.settle(h, s)
 		}
 	}
-	return false, nil
 }
 
-// Understand is Hear for an answer that must change nothing: to a client of whom it is
-// not known that it means the job of this intent.
-func (e *Engine) Understand(in *intent.Intent, a adapter.Answer) (contradicts bool, err error) {
+// Understand reads an answer that was given to a client's own request for the status,
+// and changes nothing. Ends says that the job is over. An answer that says nothing about
+// a job is ErrUnreadable.
+func (e *Engine) Understand(in *intent.Intent, a adapter.Answer) (ends bool, err error) {
 	job := e.settings.Load().Jobs[JobName{Scope: in.Scope, Name: in.Job}]
 	if job == nil {
 		return false, ErrUnreadable
@@ -349,7 +351,7 @@ func (e *Engine) Understand(in *intent.Intent, a adapter.Answer) (contradicts bo
 	if said.Outcome != adapter.Readable {
 		return false, ErrUnreadable
 	}
-	return in.Status.Terminal() && !said.Reading.Status.Terminal(), nil
+	return said.Reading.Status.Terminal(), nil
 }
 
 // readForeign reads an answer to a request that was not ours, at the status URL as it
@@ -427,15 +429,14 @@ func (e *Engine) take(ctx context.Context, h *held, a adapter.Answer, asked mome
 
 // keep keeps the answer to a poll, if somebody wants it and it is the answer to what
 // they ask.
-func (e *Engine) keep(in *intent.Intent, q adapter.Request, a adapter.Answer, o adapter.Outcome, asked moment) {
+func (e *Engine) keep(in *intent.Intent, q adapter.Request, a adapter.Answer, r adapter.PollReading, asked moment) {
 	if q.Method != http.MethodGet || q.URL != in.StatusURL {
 		e.dropAnswer(in.ID) // the job is asked for elsewhere now: what stood here is out of date
 		return
 	}
-	if o != adapter.Readable {
-		return
+	if r.Outcome == adapter.Readable {
+		e.keepLocked(in, a, r.Reading.Status.Terminal(), asked)
 	}
-	e.keepLocked(in, a, asked)
 }
 
 func (e *Engine) dropAnswer(id intent.ID) {
@@ -446,7 +447,7 @@ func (e *Engine) dropAnswer(id intent.ID) {
 	}
 }
 
-func (e *Engine) keepLocked(in *intent.Intent, a adapter.Answer, asked moment) {
+func (e *Engine) keepLocked(in *intent.Intent, a adapter.Answer, ends bool, asked moment) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	entry := e.answers.wanted(in.ID)
@@ -458,16 +459,18 @@ func (e *Engine) keepLocked(in *intent.Intent, a adapter.Answer, asked moment) {
 			again := *entry.answer
 			again.At = time.Now()
 			e.answers.put(entry, &again, asked)
+			entry.ends = ends
 		}
 		return
 	case a.Code < 200 || a.Code > 299, a.Cut, len(a.Body) > MaxKept, HeadSize(a.Header) > MaxKept:
 		e.answers.put(entry, nil, 0)
+		entry.unkept = true
 		return
 	}
 	before := entry.answer
 	a.At = time.Now()
 	e.answers.put(entry, &a, asked)
-	entry.copied = in.Sealed != ""
+	entry.copied, entry.ends = in.Sealed != "", ends
 	entry.news = entry.news || before == nil || !bytes.Equal(before.Body, a.Body)
 }
 

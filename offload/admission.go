@@ -47,6 +47,7 @@ type kept struct {
 	asked   time.Time   // when the request began
 	request http.Header // of that request, as far as the answer varies by it; nil for a poll of ours
 	copied  bool        // it answers a poll with headers of the submit
+	ends    bool        // it says that the job is over
 }
 
 // Admissions remember whom the backend has let ask for what. They outlive a reload.
@@ -107,6 +108,14 @@ func (a *Admissions) ask(by credential) (over <-chan struct{}, answered func()) 
 		delete(a.asking, by)
 		close(asked)
 	}
+}
+
+// asked returns what is closed when who asks for all of a credential has been answered,
+// nil if nobody does.
+func (a *Admissions) asked(by credential) <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.asking[by]
 }
 
 // put admits a credential, in place of what it was admitted by before.

@@ -93,10 +93,7 @@ func (g *gate) adds(f func(http.ResponseWriter, *http.Request)) {
 func inBubble(t *testing.T, test func(tt *tester), configure ...func(*tester)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		tt := &tester{t: t, backend: &gate{Backend: legacytest.New()}, store: memstore.New(), admissions: offload.NewAdmissions()}
-		tt.engine = engine.New(tt.store)
-		tt.hub = observe.NewHub(tt.store, slog.New(slog.DiscardHandler))
-		tt.engine.OnAnswer(tt.hub.Ring)
+		tt := &tester{t: t, backend: &gate{Backend: legacytest.New()}, store: memstore.New()}
 		tt.job = &engine.Job{
 			JobName:  engine.JobName{Scope: "default", Name: "report"},
 			Backend:  &engine.Backend{Name: "default", Transport: tt.backend, InFlight: engine.DefaultInFlight, Rate: engine.DefaultRate},
@@ -114,23 +111,41 @@ func inBubble(t *testing.T, test func(tt *tester), configure ...func(*tester)) {
 			Status: &adapter.Endpoint{Target: "/reports/status/{job_id}"},
 		}, adapter.Options{})
 		require.NoError(t, err)
-		tt.engine.Use(&engine.Generation{
-			Jobs: map[engine.JobName]*engine.Job{tt.job.JobName: tt.job}, Retention: time.Hour, Logger: slog.New(slog.DiscardHandler),
-			Sealer: plainSealer{},
-		})
-		rule := tt.rule
-		rule.Job = tt.job
-		tt.server = offload.New(offload.Config{
-			Scope: "default", Jobs: []offload.Job{rule}, Engine: tt.engine, Store: tt.store, Admissions: tt.admissions,
-			Observer: observe.New(observe.Config{Scope: "default", Store: tt.store, Hub: tt.hub}), Logger: slog.New(slog.DiscardHandler),
-		})
-		tt.engine.Start()
+		tt.starts()
 		defer func() {
 			tt.hub.Close()
 			tt.engine.Stop()
 		}()
 		test(tt)
 	})
+}
+
+// starts is a process on the tester's store.
+func (tt *tester) starts() {
+	tt.admissions = offload.NewAdmissions()
+	tt.engine = engine.New(tt.store)
+	tt.hub = observe.NewHub(tt.store, slog.New(slog.DiscardHandler))
+	tt.engine.OnAnswer(tt.hub.Ring)
+	tt.engine.Use(&engine.Generation{
+		Jobs: map[engine.JobName]*engine.Job{tt.job.JobName: tt.job}, Retention: time.Hour, Logger: slog.New(slog.DiscardHandler),
+		Sealer: plainSealer{},
+	})
+	rule := tt.rule
+	rule.Job = tt.job
+	tt.server = offload.New(offload.Config{
+		Scope: "default", Jobs: []offload.Job{rule}, Engine: tt.engine, Store: tt.store, Admissions: tt.admissions,
+		Observer: observe.New(observe.Config{Scope: "default", Store: tt.store, Hub: tt.hub}), Logger: slog.New(slog.DiscardHandler),
+	})
+	tt.engine.Start()
+}
+
+// restarts has another process take the place of the one that is there.
+func (tt *tester) restarts() {
+	tt.hub.Close()
+	tt.engine.Stop()
+	tt.store = tt.store.(*memstore.Store).Reopen()
+	tt.starts()
+	synctest.Wait()
 }
 
 // plainSealer encrypts nothing: what is sealed is not what is tested here.
@@ -316,6 +331,30 @@ func (l *listener) wantStream() *listener {
 	synctest.Wait()
 	require.Equal(l.t, "text/event-stream", l.w.header.Get("Content-Type"), "%d %s", l.w.code, l.w.text())
 	return l
+}
+
+// cut reports whether the stream was ended in a way that no client takes for the end.
+func (l *listener) cut() bool {
+	l.t.Helper()
+	synctest.Wait()
+	select {
+	case <-l.done:
+		return l.abort
+	default:
+		return false
+	}
+}
+
+// over reports whether the stream ended as one that has told all.
+func (l *listener) over() bool {
+	l.t.Helper()
+	synctest.Wait()
+	select {
+	case <-l.done:
+		return !l.abort
+	default:
+		return false
+	}
 }
 
 func (l *listener) wantEnd() {

@@ -238,7 +238,7 @@ func (q *question) repeat(w http.ResponseWriter) bool {
 func (a *admission) answer(s *engine.Standing, since time.Time) *kept {
 	best := &a.own
 	if s.Answer != nil && (a.maker || !s.Copied && (a.mine || !a.apart)) && s.Asked.After(best.asked) {
-		best = &kept{Answer: s.Answer, asked: s.Asked, copied: s.Copied}
+		best = &kept{Answer: s.Answer, asked: s.Asked, copied: s.Copied, ends: s.Ends}
 	}
 	if best.asked.Before(since) || !best.asked.After(s.Voided) {
 		return nil
@@ -289,15 +289,17 @@ func (q *question) learn(c *copied, asked time.Time) *admission {
 		}
 		return nil
 	}
-	a, err := q.read(answer, asked)
+	a, in, err := q.read(kept{Answer: &answer, asked: asked, request: q.negotiation(answer.Header)})
 	if err != nil {
 		admissions.revoke(q.by)
 		return nil
 	}
 	q.found(a)
 	a.until = time.Now().Add(admittedFor)
-	a.own = kept{Answer: &answer, asked: asked, request: q.negotiation(answer.Header)}
 	admissions.put(q.by, a)
+	if a.maker { // of others it may be about another job by the same id: nothing of it goes on
+		q.server.Engine.Hear(q.r.Context(), in, answer, asked) // after the admission, where streams of this client find the words
+	}
 	return a
 }
 
@@ -321,26 +323,32 @@ func (q *question) negotiation(answer http.Header) http.Header {
 
 var errNotOurs = errors.New("not a job of ours")
 
-// read reads an answer as the status of the job that the URL names.
-func (q *question) read(answer adapter.Answer, asked time.Time) (*admission, error) {
+// read reads the client's own answer as the status of the job that the URL names, of
+// which there may be an intent.
+func (q *question) read(own kept) (*admission, *intent.Intent, error) {
 	s := q.server
 	if q.id == (intent.ID{}) {
 		job := s.byTemplate(q.target)
 		d, _ := job.matcher.Match(q.target)
 		in := intent.Intent{Origin: intent.Origin{Scope: s.Scope, Job: job.Name, Host: q.r.Host, Scheme: q.who.Scheme}, Delivery: d}
-		if job.Adapter.ReadPoll(&in, answer).Outcome != adapter.Readable {
-			return nil, engine.ErrUnreadable
+		r := job.Adapter.ReadPoll(&in, *own.Answer)
+		if r.Outcome != adapter.Readable {
+			return nil, nil, engine.ErrUnreadable
 		}
-		return &admission{job: job.Name}, nil
+		own.ends = r.Reading.Status.Terminal()
+		return &admission{job: job.Name, own: own}, nil, nil
 	}
 	in, err := s.Store.Get(q.r.Context(), q.id)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !strings.EqualFold(in.Host, q.r.Host) {
-		return nil, errNotOurs // another host may be another tenant, with jobs by the same ids
+		return nil, nil, errNotOurs // another host may be another tenant, with jobs by the same ids
 	}
-	a := &admission{id: in.ID, job: in.Job, mine: q.mine(&in), maker: q.made(&in)}
+	if own.ends, err = s.Engine.Understand(&in, *own.Answer); err != nil {
+		return nil, nil, err
+	}
+	a := &admission{id: in.ID, job: in.Job, own: own, mine: q.mine(&in), maker: q.made(&in)}
 	a.apart = !a.mine && in.Client != q.who.Client && !namesOne(in.JobID)
 	a.told = a.mine || !a.apart && in.Sealed == "" && q.owner(&in)
 	if a.mine && in.Waiting == engine.WaitingForCredentials {
@@ -348,17 +356,11 @@ func (q *question) read(answer adapter.Answer, asked time.Time) (*admission, err
 			s.Logger.ErrorContext(q.r.Context(), "renewing copied headers", "intent", in.ID.String(), "err", err)
 		}
 	}
-	var contradicts bool
-	if a.maker {
-		contradicts, err = s.Engine.Hear(q.r.Context(), &in, answer, asked)
-	} else { // it may be about another job by the same id: nothing of it goes to others
-		contradicts, err = s.Engine.Understand(&in, answer)
-	}
-	if contradicts {
+	if in.Status.Terminal() && !own.ends {
 		s.Engine.Void(in.ID)
 		a.reused = in.ID
 	}
-	return a, err
+	return a, &in, nil
 }
 
 // namesOne reports whether a job's id is of 128 bits or more, as UUIDs are: no backend
@@ -415,6 +417,15 @@ func (q *question) hasWords(a *admission) bool {
 	}
 	standing := q.server.Engine.Look(q.id)
 	return a.answer(&standing, time.Time{}) != nil
+}
+
+// hasLastWords is hasWords after the end of the intent, for a stream that says that and
+// no more: how the job stood before is no end, and the job that this client means may
+// be another one, which goes on.
+func (q *question) hasLastWords(a *admission) bool {
+	standing := q.server.Engine.Look(q.id)
+	k := a.answer(&standing, time.Time{})
+	return k != nil && k.ends
 }
 
 // patience is how long a stream may take to begin, until the first poll is answered.

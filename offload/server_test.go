@@ -175,6 +175,58 @@ func TestOtherMethodsVoidWhatWasRead(t *testing.T) {
 	})
 }
 
+// A DELETE is under way. The backend may have done what it asks, or not yet.
+func TestWhileAnotherMethodIsUnderWayNothingThatWasReadCounts(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		c := tt.client()
+		_, job := c.submit()
+		tt.backend.Says(job, "running", 40)
+		c.get(job)
+		arrived, acts := make(chan struct{}), make(chan struct{})
+		tt.backend.adds(func(_ http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodDelete {
+				close(arrived)
+				<-acts
+			}
+		})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			c.do(http.MethodDelete, "/reports/status/"+job)
+		}()
+		<-arrived
+		before := tt.backendAsked(job)
+		tt.passes(100 * time.Millisecond)
+		require.Contains(t, c.get(job).Body.String(), "running")
+		require.Equal(t, before+1, tt.backendAsked(job), "what was read before it is worthless")
+		tt.passes(100 * time.Millisecond)
+		close(acts)
+		<-done
+		require.Contains(t, c.get(job).Body.String(), "cancelled", "and so is what was read meanwhile")
+	})
+}
+
+func TestAnAnswerThatIsNoStatusTakesTheAdmissionBack(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"a refusal":  func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) },
+		"a login":    func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusFound) },
+		"unreadable": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<p>Log in")) },
+	} {
+		inBubble(t, func(tt *tester) {
+			c := tt.client()
+			_, job := c.submit()
+			tt.backend.Says(job, "running", 40)
+			c.get(job)
+			tt.backend.atTheDoor(answer)
+			c.get(job, "Accept", "text/html") // which is not kept
+			tt.backend.atTheDoor(nil)
+			before := tt.backendAsked(job)
+			c.get(job)
+			require.Equal(t, before+1, tt.backendAsked(job), name)
+		})
+	}
+}
+
 func TestSafeMethodsVoidNothing(t *testing.T) {
 	for _, method := range []string{http.MethodOptions, http.MethodTrace} {
 		inBubble(t, func(tt *tester) {

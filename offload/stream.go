@@ -2,6 +2,9 @@ package offload
 
 import (
 	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"hash/maphash"
@@ -20,9 +23,25 @@ import (
 // not (yet) has the backend asked first, with an Accept that it may well answer with a
 // stream of its own; whatever it answers that cannot be followed is the answer.
 func (q *question) stream(w http.ResponseWriter) error {
-	a, held, err := q.streamable(w)
-	if err != nil || a == nil {
+	if err := q.await(q.server.Admissions.asked(q.job())); err != nil { // an intent that is being made is not all there
 		return err
+	}
+	var f followed
+	var held *hold
+	a, err := q.admission(), error(nil)
+	if a != nil && !q.hasWords(a) {
+		a = nil
+	}
+	for range 2 { // the intent may end after the backend was asked
+		if a == nil {
+			if a, held, err = q.askFirst(w); err != nil || a == nil {
+				return err
+			}
+		}
+		if f, err = q.follow(a); !errors.Is(err, errStale) {
+			break
+		}
+		a = nil
 	}
 	give := func() error {
 		if held == nil {
@@ -31,10 +50,6 @@ func (q *question) stream(w http.ResponseWriter) error {
 		held.pass()
 		return nil
 	}
-	if _, ok := object(a.own.Body); !ok {
-		return give()
-	}
-	f, err := q.follow(a)
 	if p, ok := errors.AsType[*observe.Problem](err); ok {
 		p.ServeHTTP(w, q.r)
 		return nil
@@ -42,9 +57,9 @@ func (q *question) stream(w http.ResponseWriter) error {
 	if err != nil {
 		return give()
 	}
-	words := &words{engine: q.server.Engine, own: &f.admitted.own, maker: f.admitted.maker,
-		proven: f.proven, owner: f.proven && q.owner(f.in)}
-	if data, ok := words.data(f.in, "", words.latest(f.in.ID)); !ok || !observe.FitsWords(data) {
+	words := &words{engine: q.server.Engine, admissions: q.server.Admissions, by: q.by,
+		client: f.admitted, owner: f.proven && q.owner(f.in)}
+	if data, ok := words.data(f.in, "", words.first(f.in)); !ok || !observe.FitsWords(data) {
 		return give()
 	}
 	q.found(f.admitted)
@@ -53,12 +68,9 @@ func (q *question) stream(w http.ResponseWriter) error {
 	return nil
 }
 
-// streamable returns the admission of the client, and the backend's answer if it had
-// to be asked. Without an admission the answer has been given.
-func (q *question) streamable(w http.ResponseWriter) (*admission, *hold, error) {
-	if a := q.admission(); a != nil && q.hasWords(a) {
-		return a, nil, nil
-	}
+// askFirst asks the backend and returns the admission of the client with what holds
+// the backend's answer. Without an admission the answer has been given.
+func (q *question) askFirst(w http.ResponseWriter) (*admission, *hold, error) {
 	if job := q.server.byTemplate(q.target); q.id == (intent.ID{}) && job.NoAdopt {
 		return nil, nil, q.next(w, q.r)
 	}
@@ -91,8 +103,12 @@ func (q *question) owner(in *intent.Intent) bool {
 	return q.who.Owners == nil
 }
 
+// errStale: the intent has ended, and what is known of the job for this client is not
+// how it ended.
+var errStale = errors.New("no last words for this client")
+
 // A followed intent is one whose job a client can be told of. An ended one can be even
-// if it is not proven, in the words of the answer that the client itself was given.
+// if it is not proven, in words for this client that are an end.
 type followed struct {
 	in       *intent.Intent
 	admitted *admission // the client, to this intent
@@ -102,6 +118,9 @@ type followed struct {
 // follow returns the intent to follow, which is stored now if the job has none.
 func (q *question) follow(a *admission) (followed, error) {
 	s := q.server
+	if _, ok := object(a.own.Body); !ok {
+		return followed{}, errNotOurs
+	}
 	if a.id == (intent.ID{}) || a.reused != (intent.ID{}) {
 		return q.adopt(a)
 	}
@@ -111,7 +130,10 @@ func (q *question) follow(a *admission) (followed, error) {
 	}
 	over := stored.Status.Terminal()
 	proven := a.mine || !over && q.proven(q.r.Context(), a)
-	if !proven && !over {
+	switch {
+	case over && !q.hasLastWords(a):
+		return followed{}, errStale
+	case !over && !proven:
 		return followed{}, errNotOurs
 	}
 	return followed{&stored, a, proven}, nil
@@ -135,7 +157,44 @@ func (q *question) adopt(a *admission) (followed, error) {
 			Message: "this client has asked for streams of too many jobs that were not submitted here",
 		}
 	}
-	made, err := s.Engine.Adopt(q.r.Context(), engine.Adoption{
+	made, err := q.adoptInTurn(a, job, d)
+	if errors.Is(err, store.ErrExists) { // somebody else was first; what the client sees of it is decided anew
+		if q.id, err = s.Store.ByJob(q.r.Context(), store.JobKey{Scope: s.Scope, StatusURL: q.target}); err != nil {
+			return followed{}, err
+		}
+		again, _, err := q.read(a.own)
+		if err != nil || again.reused != (intent.ID{}) {
+			return followed{}, errNotOurs
+		}
+		again.until = a.until
+		s.Admissions.put(q.by, again)
+		return q.follow(again)
+	}
+	if err != nil {
+		s.Logger.ErrorContext(q.r.Context(), "adopting a job", "job", job.Name, "err", err)
+		return followed{}, err
+	}
+	q.id = made.ID
+	adopted := &admission{until: a.until, id: made.ID, job: job.Name, own: a.own, mine: true, maker: true, told: true}
+	s.Admissions.put(q.by, adopted)
+	return followed{&made, adopted, true}, nil
+}
+
+// adoptInTurn stores the intent, one request at a time for one job: whoever comes second
+// finds all of what the first one has made, and not half of it.
+func (q *question) adoptInTurn(a *admission, job *matched, d intent.Delivery) (intent.Intent, error) {
+	admissions := q.server.Admissions
+	for {
+		over, done := admissions.ask(q.job())
+		if done != nil {
+			defer done()
+			break
+		}
+		if err := q.await(over); err != nil {
+			return intent.Intent{}, err
+		}
+	}
+	made, err := q.server.Engine.Adopt(q.r.Context(), engine.Adoption{
 		Job:      job.Job.Job,
 		Delivery: d,
 		Origin: intent.Origin{Host: q.r.Host, Scheme: q.who.Scheme, Client: q.who.Client,
@@ -145,36 +204,42 @@ func (q *question) adopt(a *admission) (followed, error) {
 		Answer:  *a.own.Answer,
 		Asked:   a.own.asked,
 	})
-	if errors.Is(err, store.ErrExists) { // somebody else was first; what the client sees of it is decided anew
-		if q.id, err = s.Store.ByJob(q.r.Context(), store.JobKey{Scope: s.Scope, StatusURL: q.target}); err != nil {
-			return followed{}, err
-		}
-		again, err := q.read(*a.own.Answer, a.own.asked)
-		if err != nil || again.reused != (intent.ID{}) {
-			return followed{}, errNotOurs
-		}
-		again.until, again.own = a.until, a.own
-		s.Admissions.put(q.by, again)
-		return q.follow(again)
+	if err == nil {
+		admissions.Made(made.ID, q.server.Scope, q.r, *q.who)
 	}
-	if err != nil {
-		s.Logger.ErrorContext(q.r.Context(), "adopting a job", "job", job.Name, "err", err)
-		return followed{}, err
-	}
-	s.Admissions.Made(made.ID, s.Scope, q.r, *q.who)
-	q.id = made.ID
-	adopted := &admission{until: a.until, id: made.ID, job: job.Name, own: a.own, mine: true, maker: true, told: true}
-	s.Admissions.put(q.by, adopted)
-	return followed{&made, adopted, true}, nil
+	return made, err
 }
 
-// words say how an intent stands with the backend's latest status object.
+// await waits until what is under way is over, if anything is.
+func (q *question) await(over <-chan struct{}) error {
+	if over == nil {
+		return nil
+	}
+	select {
+	case <-over:
+		return nil
+	case <-q.r.Context().Done():
+		return context.Cause(q.r.Context())
+	}
+}
+
+// job stands for the job where else a client does.
+func (q *question) job() credential {
+	m := digest{Hash: hmac.New(sha256.New, q.server.Admissions.key)}
+	m.add("job", q.server.Scope, q.target)
+	var c credential
+	m.Sum(c[:0])
+	return c
+}
+
+// words say how an intent stands with the backend's latest status object. It outlives
+// the configuration.
 type words struct {
-	engine *engine.Engine
-	own    *kept // the client's own answer, until a poll has a later one
-	maker  bool
-	proven bool // what polls say is about the job that the client means
-	owner  bool // the client may be told of the intent
+	engine     *engine.Engine
+	admissions *Admissions
+	by         credential
+	client     *admission // as it was at first; own is its latest
+	owner      bool       // the client may be told of the intent
 
 	told []byte // the last object that there was: it goes on being the latest when none is kept
 	said uint64 // hash of what was said last
@@ -183,32 +248,54 @@ type words struct {
 
 var seed = maphash.MakeSeed()
 
-// Say implements observe.Words.
+// Say implements observe.Words. An end is told in words that are an end. Where there
+// are none for this client (yet), the stream is cut: who comes back is answered by the
+// backend itself.
 func (s *words) Say(in *intent.Intent, last intent.EventType) ([]byte, bool) {
-	body := s.latest(in.ID)
-	if body == nil {
-		body = s.told
+	k := s.latest(in)
+	ends := k != nil && k.ends
+	if k != nil {
+		s.told = k.Body
 	}
-	s.told = body
-	sum := maphash.Bytes(seed, body)
+	if in.Status.Terminal() && !ends && !s.endsWithout(in) {
+		return nil, false
+	}
+	sum := maphash.Bytes(seed, s.told)
 	if s.seq == in.Seq && s.said == sum {
 		return nil, true
 	}
 	s.seq, s.said = in.Seq, sum
-	return s.data(in, last, body)
+	return s.data(in, last, s.told)
 }
 
-// latest is the status object as the backend wrote it, nil if none is kept.
-func (s *words) latest(id intent.ID) []byte {
-	standing := s.engine.Look(id)
-	if standing.Answer != nil && s.proven && (s.maker || !standing.Copied) && (s.own == nil || standing.Asked.After(s.own.asked)) {
-		s.own = nil
-		return standing.Answer.Body
+// first is the object that the stream begins with, nil for none.
+func (s *words) first(in *intent.Intent) []byte {
+	if k := s.latest(in); k != nil {
+		return k.Body
 	}
-	if s.own == nil {
-		return nil
+	return nil
+}
+
+// latest is the latest answer for this client, nil if none is kept.
+func (s *words) latest(in *intent.Intent) *kept {
+	standing := s.engine.Look(in.ID)
+	a := s.admissions.get(s.by, time.Now())
+	if a != nil && a.id == in.ID && a.reused == (intent.ID{}) && a.own.asked.After(s.client.own.asked) {
+		latest := *s.client
+		latest.own = a.own
+		s.client = &latest
 	}
-	return s.own.Body
+	return s.client.answer(&standing, time.Time{})
+}
+
+// endsWithout reports whether the client is told of the end by the intent alone: the
+// backend has no words for one of our own making, and some of its own are not kept.
+func (s *words) endsWithout(in *intent.Intent) bool {
+	o, _ := object(s.told)
+	if !s.owner || slices.Contains(o.keys, "intent") {
+		return false
+	}
+	return in.Error != nil && in.Error.Category != intent.ByBackend || s.engine.Look(in.ID).Unkept
 }
 
 // data puts what is known of the intent into the object. It is left out where the
