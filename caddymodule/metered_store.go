@@ -29,17 +29,24 @@ var results = []struct {
 
 // count notes what came of a call.
 func (s meteredStore) count(operation string, err error) {
-	word := "ok"
-	if err != nil {
-		word = "error"
-		for _, r := range results {
-			if errors.Is(err, r.err) {
-				word = r.word
-				break
-			}
+	if err == nil {
+		s.metrics.done[operation].Inc()
+		return
+	}
+	word := "error"
+	for _, r := range results {
+		if errors.Is(err, r.err) {
+			word = r.word
+			break
 		}
 	}
 	s.metrics.operations.WithLabelValues(operation, word).Inc()
+}
+
+// operations are the calls that are counted.
+var operations = []string{
+	"get", "events", "by_key", "by_job", "list", "reserve", "create", "adopt", "append", "drop",
+	"claim", "take", "renew", "release", "collect", "keep", "discard", "purge",
 }
 
 // commit notes what came of a change that began at a moment.

@@ -35,7 +35,8 @@ type metrics struct {
 	webhooks   *prometheus.CounterVec
 	dropped    prometheus.Counter
 
-	jobs sync.Map // *jobMetrics by engine.JobName
+	jobs sync.Map                      // *jobMetrics by engine.JobName
+	done map[string]prometheus.Counter // of operations, those that came to what was wanted; looked up once
 }
 
 // counted is what this process counts.
@@ -68,6 +69,10 @@ func newMetrics() *metrics {
 		webhooks: counter("webhooks_total", "Tries to deliver a webhook, by what came of them.", "outcome"),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{Namespace: metricNamespace, Subsystem: metricSubsystem, Name: "caddy_events_dropped_total",
 			Help: "Events that handlers of Caddy's events app were not told of, because they were too slow."}),
+	}
+	m.done = make(map[string]prometheus.Counter, len(operations))
+	for _, o := range operations {
+		m.done[o] = m.operations.WithLabelValues(o, "ok")
 	}
 	for _, o := range webhook.Outcomes() {
 		m.webhooks.WithLabelValues(string(o))
