@@ -210,13 +210,26 @@ func TestADrainEndsStreamsUntilItIsTakenBack(t *testing.T) {
 func TestStatsTellWhatIsKeptAndHowBackendsStand(t *testing.T) {
 	s := newSite(t)
 	s.serve(mappedReport)
-	_, _ = s.submit()
+	id, _ := s.submit()
+	s.observe(id).until(intent.InProgress)
 	code, answer := s.admin("GET", "stats", "")
 	require.Equal(t, http.StatusOK, code)
 	stats := answer["stores"].([]any)[0].(map[string]any)
 	job := stats["backends"].([]any)[0].(map[string]any)["jobs"].([]any)[0].(map[string]any)
 	require.Equal(t, "report", job["job"])
 	require.Equal(t, "closed", job["breaker"])
+	require.EqualValues(t, 1, job["active"].(map[string]any)["IN_PROGRESS"])
+
+	s.serve(`intents TO {
+		job other {
+			submit POST /others
+			status GET /others/{job_id}
+		}
+	}`)
+	_, answer = s.admin("GET", "stats", "")
+	parked := answer["stores"].([]any)[0].(map[string]any)["parked"].([]any)[0].(map[string]any)
+	require.Equal(t, "report", parked["job"])
+	require.NotContains(t, parked, "breaker")
 }
 
 func TestChangesComeAtOnceAndThenAtMostOnceASecond(t *testing.T) {

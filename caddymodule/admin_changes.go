@@ -199,9 +199,7 @@ func changeOf(ctx context.Context, all []*changed) change {
 	f := change{At: time.Now().UTC(), Intents: []row{}}
 	for _, c := range all {
 		s := c.store
-		f.Stores = append(f.Stores, storeStats{
-			Store: s.address, Observers: s.hub.Observers(), Draining: s.hub.Draining(), Backends: backendsOf(s.engine),
-		})
+		f.Stores = append(f.Stores, s.stats())
 		ids, pending, missed := c.take()
 		f.Pending, f.Missed = f.Pending+pending, f.Missed+missed
 		for _, id := range ids {

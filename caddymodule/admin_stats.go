@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/engine"
+	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/store"
 )
 
@@ -16,7 +17,8 @@ type storeStats struct {
 	Observers int            `json:"observers"` // open streams
 	Draining  bool           `json:"draining,omitempty"`
 	Backends  []backendStats `json:"backends"`
-	Kept      *store.Stats   `json:"kept,omitempty"` // what is stored; left out if the store does not count
+	Parked    []jobStats     `json:"parked,omitempty"` // jobs that the config does not have and that have intents all the same
+	Kept      *store.Stats   `json:"kept,omitempty"`   // what is stored; left out if the store does not count
 }
 
 // A backendStats is how a backend stands. Its jobs share its limits.
@@ -29,13 +31,15 @@ type backendStats struct {
 
 // A jobStats is how a job stands.
 type jobStats struct {
-	Scope       string    `json:"scope"`
-	Job         string    `json:"job"`
-	Breaker     string    `json:"breaker"` // closed, open, releasing
-	DownSince   time.Time `json:"down_since,omitzero"`
-	ProbeAt     time.Time `json:"probe_at,omitzero"`
-	InLine      int       `json:"in_line"`     // polls that are due and wait for their turn
-	Undelivered int       `json:"undelivered"` // submits that are to be delivered
+	Scope       string                `json:"scope"`
+	Job         string                `json:"job"`
+	Active      map[intent.Status]int `json:"active"`                   // intents that this process holds, by status
+	Unchanged   float64               `json:"oldest_unchanged_seconds"` // how long the backend has said nothing new of the one with the oldest news
+	Breaker     engine.BreakerState   `json:"breaker,omitempty"`        // closed, open, releasing; none without a backend
+	DownSince   time.Time             `json:"down_since,omitzero"`
+	ProbeAt     time.Time             `json:"probe_at,omitzero"`
+	InLine      int                   `json:"in_line"`     // polls that are due and wait for their turn
+	Undelivered int                   `json:"undelivered"` // submits that are to be delivered
 }
 
 func backendsOf(e *engine.Engine) []backendStats {
@@ -43,14 +47,37 @@ func backendsOf(e *engine.Engine) []backendStats {
 	for _, b := range e.Backends() {
 		v := backendStats{Backend: b.Name, InFlight: b.InFlight, Running: b.Running}
 		for _, j := range b.Jobs {
-			v.Jobs = append(v.Jobs, jobStats{
-				Scope: j.Scope, Job: j.Name, Breaker: j.Breaker, DownSince: j.DownSince.UTC(), ProbeAt: j.Probe.UTC(),
-				InLine: j.Waiting, Undelivered: j.Undelivered,
-			})
+			s := newJobStats(&j.JobCensus)
+			s.DownSince, s.ProbeAt, s.InLine = j.DownSince.UTC(), j.Probe.UTC(), j.Waiting
+			v.Jobs = append(v.Jobs, s)
 		}
 		all = append(all, v)
 	}
 	return all
+}
+
+func newJobStats(c *engine.JobCensus) jobStats {
+	return jobStats{
+		Scope: c.Scope, Job: c.Name, Active: c.Active, Unchanged: c.Unchanged.Round(time.Millisecond).Seconds(), Breaker: c.Breaker, Undelivered: c.Undelivered,
+	}
+}
+
+// parkedOf are the jobs that no config has and that have intents all the same: these
+// wait for their deadline.
+func parkedOf(e *engine.Engine) (all []jobStats) {
+	for _, c := range e.Census() {
+		if c.Breaker == "" {
+			all = append(all, newJobStats(&c))
+		}
+	}
+	return all
+}
+
+// stats is how it stands with the store, as far as that costs next to nothing.
+func (s openStore) stats() storeStats {
+	return storeStats{
+		Store: s.address, Observers: s.hub.Observers(), Draining: s.hub.Draining(), Backends: backendsOf(s.engine), Parked: parkedOf(s.engine),
+	}
 }
 
 // A counting store tells how much it keeps.
@@ -66,7 +93,7 @@ func serveStats(w http.ResponseWriter, r *http.Request) error {
 	}
 	all := []storeStats{}
 	for _, s := range open {
-		v := storeStats{Store: s.address, Observers: s.hub.Observers(), Draining: s.hub.Draining(), Backends: backendsOf(s.engine)}
+		v := s.stats()
 		if c, ok := s.store.(counting); ok {
 			kept, err := c.Stats(r.Context())
 			if err != nil {

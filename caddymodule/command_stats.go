@@ -60,19 +60,33 @@ func (v *storeStats) print(w io.Writer, now time.Time) error {
 	}
 	fmt.Fprint(w, "\n\n")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "JOB\tBREAKER\tIN LINE\tUNDELIVERED\tBACKEND\tIN FLIGHT")
+	fmt.Fprintln(t, "JOB\tACTIVE\tUNCHANGED\tBREAKER\tIN LINE\tUNDELIVERED\tBACKEND\tIN FLIGHT")
 	for _, b := range v.Backends {
-		for _, j := range b.Jobs {
-			breaker := j.Breaker
-			if !j.DownSince.IsZero() {
-				breaker += " for " + ago(j.DownSince, now)
-			}
-			name := row{Scope: j.Scope, Job: j.Job}
-			fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%s\t%d of %d\n", name.jobName(), breaker, j.InLine, j.Undelivered,
-				b.short(), b.Running, b.InFlight)
+		for i := range b.Jobs {
+			fmt.Fprintf(t, "%s\t%s\t%d of %d\n", b.Jobs[i].cells(now), b.short(), b.Running, b.InFlight)
 		}
 	}
+	for i := range v.Parked {
+		fmt.Fprintf(t, "%s\tnot in the config\t-\n", v.Parked[i].cells(now))
+	}
 	return t.Flush()
+}
+
+// cells are what a table has of a job.
+func (j *jobStats) cells(now time.Time) string {
+	active := 0
+	for _, n := range j.Active {
+		active += n
+	}
+	unchanged, breaker := "-", quotedOr(string(j.Breaker), "-")
+	if active > 0 {
+		unchanged = ago(now.Add(-time.Duration(j.Unchanged*float64(time.Second))), now)
+	}
+	if !j.DownSince.IsZero() {
+		breaker += " for " + ago(j.DownSince, now)
+	}
+	name := row{Scope: j.Scope, Job: j.Job}
+	return fmt.Sprintf("%s\t%d\t%s\t%s\t%d\t%d", name.jobName(), active, unchanged, breaker, j.InLine, j.Undelivered)
 }
 
 // short is enough of a backend's name to see which jobs share it.

@@ -123,12 +123,10 @@ type BackendState struct {
 
 // A JobState is how a job of a backend stands.
 type JobState struct {
-	JobName
-	Breaker     string    // closed, open or releasing
-	DownSince   time.Time // zero unless it is open
-	Probe       time.Time // when it is asked next whether it is back; zero unless it is open
-	Waiting     int       // polls that are due and wait for their turn
-	Undelivered int       // submits that are to be delivered
+	JobCensus
+	DownSince time.Time // zero unless its breaker is open
+	Probe     time.Time // when it is asked next whether it is back; zero unless its breaker is open
+	Waiting   int       // polls that are due and wait for their turn
 }
 
 // Backends tells how the backends of the current settings stand, in the order of their
@@ -137,7 +135,7 @@ func (e *Engine) Backends() []BackendState {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	found := make(map[string]*BackendState)
-	for name, job := range e.settings.Load().Jobs {
+	for _, job := range e.settings.Load().Jobs {
 		b := found[job.Backend.Name]
 		if b == nil {
 			b = &BackendState{Name: job.Backend.Name, InFlight: job.Backend.InFlight}
@@ -146,7 +144,7 @@ func (e *Engine) Backends() []BackendState {
 				b.Running = l.running
 			}
 		}
-		b.Jobs = append(b.Jobs, e.jobState(name, e.lanes[b.Name]))
+		b.Jobs = append(b.Jobs, e.jobState(job, e.lanes[b.Name]))
 	}
 	var all []BackendState
 	for _, name := range slices.Sorted(maps.Keys(found)) {
@@ -161,13 +159,13 @@ func (e *Engine) Backends() []BackendState {
 
 // jobState is called by a caller that holds e.mu. The lane may be nil: nothing has been
 // on it.
-func (e *Engine) jobState(n JobName, l *lane) JobState {
-	s := JobState{JobName: n, Breaker: closed.String(), Undelivered: e.undelivered[n]}
-	if l == nil || e.names[n] == nil || l.circuits[e.names[n]] == nil {
+func (e *Engine) jobState(job *Job, l *lane) JobState {
+	n := e.intern(job.JobName)
+	s := JobState{JobCensus: e.censusOf(n, e.tallyOf(n), job)}
+	if l == nil || l.circuits[n] == nil {
 		return s
 	}
-	c := l.circuits[e.names[n]]
-	s.Breaker = c.state.String()
+	c := l.circuits[n]
 	if c.state == open {
 		s.DownSince, s.Probe = e.wall(c.down), e.wall(c.soonest(e.now()))
 	}
@@ -188,5 +186,3 @@ func (c *circuit) waiting() int {
 	}
 	return n
 }
-
-func (s breakerState) String() string { return [...]string{"closed", "open", "releasing"}[s] }

@@ -62,14 +62,15 @@ func TestAPollOfAnOperatorProbesABackendThatIsDown(t *testing.T) {
 		et.backend.Meets(legacytest.Polls, legacytest.Reset, legacytest.Always)
 		et.advance(10 * time.Minute)
 		state := et.engine.Backends()[0].Jobs[0]
-		require.Equal(t, "open", state.Breaker)
+		require.Equal(t, engine.BreakerOpen, state.Breaker)
+		require.Equal(t, len(ids), state.Active[intent.InProgress]+state.Active[intent.Delivered])
 		require.NotZero(t, state.DownSince)
 		require.Positive(t, state.Waiting)
 		require.LessOrEqual(t, state.Waiting, len(ids))
 		et.backend.Recovers()
 		require.NoError(t, et.pollNow(ids[7], 10*time.Second))
 		et.advance(time.Minute)
-		require.Equal(t, "closed", et.engine.Backends()[0].Jobs[0].Breaker)
+		require.Equal(t, engine.BreakerClosed, et.engine.Backends()[0].Jobs[0].Breaker)
 	})
 }
 
