@@ -141,7 +141,7 @@ func (rt route) match(words []string) (id string, ok bool) {
 // response so that the client cannot take it for complete: no last chunk on
 // HTTP/1.1, a reset of the stream on HTTP/2 and 3. Servers expect it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if st := s.answer(w, r); st != nil {
+	if st := aside(func() *stream { return s.answer(w, r) }); st != nil {
 		st.serve(r.Context()) // here s is no longer referred to
 	}
 }

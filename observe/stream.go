@@ -159,19 +159,19 @@ func (st *stream) serve(ctx context.Context) {
 
 // run writes events, and signs of life between them, until the stream ends.
 func (st *stream) run(ctx context.Context) End {
-	if err := st.send(sse.AppendRetry(nil, jitter(retryUsual, 0.25))); err != nil {
+	if err := aside(func() error { return st.send(sse.AppendRetry(nil, jitter(retryUsual, 0.25))) }); err != nil {
 		return endOf(err)
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		if end := st.turn(ctx, time.Now()); end != "" {
+		if end := aside(func() End { return st.turn(ctx, time.Now()) }); end != "" {
 			return end
 		}
 		timer.Reset(time.Until(st.nextTurn()))
 		select {
 		case <-st.party.bell:
-			if end := st.follow(ctx, time.Now(), false); end != "" {
+			if end := aside(func() End { return st.follow(ctx, time.Now(), false) }); end != "" {
 				return end
 			}
 		case <-timer.C:
