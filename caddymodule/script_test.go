@@ -48,10 +48,10 @@ const { observe } = await import("/v1/intents/observe.js")
 document.cookie = "user=ada; Path=/"
 const { job_id } = await submit()
 document.cookie = "user=eve; Path=/"
-for (const headers of [undefined, { "X-Page": "yes" }]) {
+for (const headers of [undefined, { "X-Page": "yes" }]) for (const since of [undefined, 1]) {
 	const job = { seen: [] }
 	jobs.push(job)
-	job.last = observe("/reports/status/" + job_id, { headers, onEvent: frame => job.seen.push(frame) })
+	job.last = observe("/reports/status/" + job_id, { headers, since, onEvent: frame => job.seen.push(frame) })
 }
 await until(() => jobs.every(job => job.seen.length))
 return job_id
@@ -71,5 +71,37 @@ func TestThePagesScriptEndsWithAJobWhoseIntentItMayNotBeToldOf(t *testing.T) {
 	p.backend.Finishes(job)
 	var ends []string
 	p.Run(finishUntold, &ends)
-	require.Equal(t, []string{"done", "done"}, ends)
+	require.Equal(t, []string{"done", "done", "done", "done"}, ends)
+}
+
+// hang has the first connection be one on which nothing comes any more, with a minute
+// that takes half a second, and counts the listeners that are left of the signal.
+const hang = `
+const { observe } = await import("/v1/intents/observe.js")
+const { observe_url } = await submit()
+const { fetch, setTimeout } = window, controller = new AbortController()
+let asked = 0, listeners = 0
+window.setTimeout = (f, ms) => setTimeout(f, Math.min(ms, 500))
+window.fetch = (url, init) => {
+	if (asked++) return fetch(url, init)
+	const body = new ReadableStream({ start(stream) { init.signal.addEventListener("abort", () => stream.error(init.signal.reason)) } })
+	return Promise.resolve(new Response(body, { headers: { "Content-Type": "text/event-stream" } }))
+}
+const { addEventListener, removeEventListener } = controller.signal
+controller.signal.addEventListener = (...args) => { listeners++; addEventListener.apply(controller.signal, args) }
+controller.signal.removeEventListener = (...args) => { listeners--; removeEventListener.apply(controller.signal, args) }
+const statuses = []
+const following = observe(observe_url, { headers: {}, signal: controller.signal, onEvent: event => statuses.push(event.status) })
+await until(() => statuses.includes("IN_PROGRESS"))
+const during = listeners
+controller.abort(new Error("enough"))
+return [asked > 1, during, await following.catch(problem => problem.message), listeners]
+`
+
+func TestThePagesScriptLeavesAConnectionThatIsDeadAndNoListeners(t *testing.T) {
+	p := newPage(t, "HTTP/1.1", localhost)
+	p.open("localhost")
+	var got []any
+	p.Run(hang, &got)
+	require.Equal(t, []any{true, 1.0, "enough", 0.0}, got)
 }

@@ -6,11 +6,15 @@ import (
 	_ "embed"
 	"fmt"
 	"net/http"
+	"regexp"
 	"time"
 )
 
 //go:embed observe.js
-var script []byte
+var source []byte
+
+// script is what is served of the source: not what is there for people.
+var script = regexp.MustCompile(`(?m)^\s*//.*\n|^\t+|\s+// .*$`).ReplaceAll(source, nil)
 
 var scriptTag = fmt.Sprintf(`"%x"`, sha256.Sum256(script))
 

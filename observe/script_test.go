@@ -1,6 +1,8 @@
 package observe
 
 import (
+	"bytes"
+	"compress/gzip"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -22,6 +24,14 @@ func TestTheScriptIsForEverybodyAndKeptByCaches(t *testing.T) {
 	require.Equal(t, "text/javascript; charset=utf-8", got.Header().Get("Content-Type"), "browsers run a module of this type only")
 	require.Contains(t, got.Body.String(), "export async function observe(")
 	require.Contains(t, got.Header().Get("Cache-Control"), "max-age=")
+
+	require.NotContains(t, got.Body.String(), "// ", "comments are for people")
+	require.NotContains(t, got.Body.String(), "\t")
+	var small bytes.Buffer
+	z, _ := gzip.NewWriterLevel(&small, gzip.BestCompression)
+	_, _ = z.Write(got.Body.Bytes())
+	require.NoError(t, z.Close())
+	require.LessOrEqual(t, small.Len(), 1500, "docs/http.md says how large it is")
 
 	require.Empty(t, ask(http.MethodHead, "").Body.String())
 	require.Equal(t, http.StatusNotModified, ask(http.MethodGet, got.Header().Get("ETag")).Code)
