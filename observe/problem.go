@@ -6,7 +6,9 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/internal/sse"
@@ -129,6 +131,28 @@ func (p *Problem) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.RetryAfter.Seconds()))))
 	}
 	_ = writeJSON(w, r, p.Status, p) // a problem is always JSON
+}
+
+// ServeStream writes the problem where only a stream was asked for, at a URL of the
+// backend's: there a client cannot say by a parameter that it is an EventSource, and is
+// known by its head. It has a stream begin, says when to come back, and cuts it, so that
+// whoever else has such a head does not take it for the end.
+func (p *Problem) ServeStream(w http.ResponseWriter, r *http.Request) {
+	if p.RetryAfter == 0 || !likeEventSource(r.Header) {
+		p.ServeHTTP(w, r)
+		return
+	}
+	writeHead(w, false)
+	_, _ = w.Write(sse.AppendRetry(nil, jitter(p.RetryAfter, 0.5)))
+	_ = http.NewResponseController(w).Flush()
+	panic(http.ErrAbortHandler)
+}
+
+// likeEventSource reports whether a head has what the standard has an EventSource send:
+// the one type, and no-cache, which no fetch sends by itself. Sec-Fetch-* say no more,
+// and browsers send them to trustworthy origins only.
+func likeEventSource(h http.Header) bool {
+	return strings.Join(h["Accept"], ",") == sse.ContentType && slices.Contains(h["Cache-Control"], "no-cache")
 }
 
 // MarshalJSON gives the shape on the wire. The type is about:blank, for which RFC

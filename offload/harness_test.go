@@ -39,6 +39,7 @@ type tester struct {
 	admissions *offload.Admissions
 	job        *engine.Job
 	rule       offload.Job // but for its job
+	limits     observe.Limits
 	server     *offload.Server
 }
 
@@ -134,7 +135,7 @@ func (tt *tester) starts() {
 	rule.Job = tt.job
 	tt.server = offload.New(offload.Config{
 		Scope: "default", Jobs: []offload.Job{rule}, Engine: tt.engine, Store: tt.store, Admissions: tt.admissions,
-		Observer: observe.New(observe.Config{Scope: "default", Store: tt.store, Hub: tt.hub}), Logger: slog.New(slog.DiscardHandler),
+		Observer: observe.New(observe.Config{Scope: "default", Store: tt.store, Hub: tt.hub, Limits: tt.limits}), Logger: slog.New(slog.DiscardHandler),
 	})
 	tt.engine.Start()
 }

@@ -51,7 +51,8 @@ func (q *question) stream(w http.ResponseWriter) error {
 		return nil
 	}
 	if p, ok := errors.AsType[*observe.Problem](err); ok {
-		p.ServeHTTP(w, q.r)
+		a.own.replyCORS(w.Header())
+		p.ServeStream(w, q.r)
 		return nil
 	}
 	if err != nil {
@@ -129,7 +130,8 @@ func (q *question) follow(a *admission) (followed, error) {
 		return followed{}, err
 	}
 	over := stored.Status.Terminal()
-	proven := a.mine || !over && q.proven(q.r.Context(), a)
+	carries := stored.Sealed != "" // then no poll can prove anything, and is not waited for
+	proven := a.mine || !over && !carries && q.proven(q.r.Context(), a)
 	switch {
 	case over && !q.hasLastWords(a):
 		return followed{}, errStale

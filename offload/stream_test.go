@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddy-intents/caddy-intents/internal/legacytest"
+	"github.com/caddy-intents/caddy-intents/observe"
 	"github.com/caddy-intents/caddy-intents/store"
 )
 
@@ -218,6 +219,46 @@ func TestAClientAdoptsOnlySoManyJobs(t *testing.T) {
 	})
 }
 
+// An EventSource gives up for good on anything but a stream.
+func TestAnEventSourceThatIsOneTooManyIsToldToComeBack(t *testing.T) {
+	asks := map[string]func(tt *tester, c *client) string{
+		"of a job too many": func(tt *tester, c *client) string {
+			for i := range 60 {
+				tt.backend.Says(fmt.Sprint(i), "running", 1)
+				defer c.listens(fmt.Sprint(i)).leave()
+			}
+			tt.backend.Says("61", "running", 1)
+			return "61"
+		},
+		"of a stream too many": func(tt *tester, c *client) string {
+			_, job := c.submit()
+			c.listens(job).wantStream()
+			return job
+		},
+	}
+	for name, ask := range asks {
+		inBubble(t, func(tt *tester) {
+			tt.backend.adds(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Access-Control-Allow-Origin", "https://app.example.com")
+			})
+			c := tt.client()
+			job := ask(tt, c)
+			l := c.listens(job, "Cache-Control", "no-cache").wantStream()
+			require.Equal(t, http.StatusOK, l.w.code, name)
+			require.Regexp(t, `^retry: \d+\n+$`, l.w.text(), name)
+			require.True(t, l.cut(), "and nobody takes it for the end")
+			require.NotEmpty(t, l.w.header.Get("Access-Control-Allow-Origin"), name)
+			require.Equal(t, http.StatusTooManyRequests, c.listens(job).w.code, "any other client is told so")
+			require.Equal(t, http.StatusTooManyRequests, c.listens(job, "Accept", "text/event-stream, */*;q=0.1", "Cache-Control", "no-cache").w.code)
+			tt.hub.Drain(observe.ErrDraining)
+		}, func(tt *tester) {
+			if name == "of a stream too many" {
+				tt.limits = observe.Limits{All: 100, PerOwner: 100, PerIntent: 1}
+			}
+		})
+	}
+}
+
 func TestAnIDThatIsUsedAgainIsANewJob(t *testing.T) {
 	inBubble(t, func(tt *tester) {
 		c := tt.client()
@@ -261,4 +302,16 @@ func TestWhoIsNobodyAdoptsNothing(t *testing.T) {
 		l.wantEnd()
 		require.Contains(t, l.w.text(), `"percent":10`)
 	})
+}
+
+func TestWhoseStreamNoPollCanProveIsNotKeptWaiting(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		alice, bob := tt.client("Cookie", "alice"), tt.client("Cookie", "bob")
+		_, job := alice.submit()
+		tt.backend.Meets(legacytest.Polls, legacytest.Code(429, "60"), 1)
+		tt.passes(3 * time.Second)
+		l := bob.listens(job)
+		l.wantEnd()
+		require.Contains(t, l.w.text(), `"status"`)
+	}, func(tt *tester) { tt.job.CopyHeaders = []string{"Cookie"} })
 }
