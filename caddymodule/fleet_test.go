@@ -65,7 +65,8 @@ func newFleet(t *testing.T, n int, storeLines string) *fleet {
 func onRedis(server *redistest.Server) string { return "store redis redis://" + server.Addr }
 
 func (f *fleet) configure(s *ship, storeLines, job string) {
-	s.Configure(strings.NewReplacer("ADMIN", s.Admin, "ADDR", s.addr, "TO", f.to, "STORE", storeLines, "NAME", s.name, "JOB", job).Replace(`{
+	_, port, _ := strings.Cut(s.addr, ":")
+	s.Configure(strings.NewReplacer("ADMIN", s.Admin, "PORT", port, "TO", f.to, "STORE", storeLines, "NAME", s.name, "JOB", job).Replace(`{
 	admin ADMIN
 	persist_config off
 	intents {
@@ -73,7 +74,8 @@ func (f *fleet) configure(s *ship, storeLines, job string) {
 		STORE
 	}
 }
-http://ADDR {
+http://:PORT {
+	bind 127.0.0.1
 	intents TO {
 		limits {
 			rate 2000
@@ -98,6 +100,7 @@ func (f *fleet) post(at *ship, headers ...string) (id string, resp *http.Respons
 	f.t.Helper()
 	r, err := http.NewRequestWithContext(f.t.Context(), "POST", "http://"+at.addr+"/reports/generate", strings.NewReader(`{}`))
 	require.NoError(f.t, err)
+	r.Host = "api.example.com" // whichever of them a balancer chooses
 	for i := 0; i+1 < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
@@ -157,16 +160,6 @@ func (f *fleet) poller(job string, since time.Time) *ship {
 		return found != nil
 	}, 60*time.Second, 20*time.Millisecond, "nobody polls %s", job)
 	return found
-}
-
-// others are all ships but one.
-func (f *fleet) others(than *ship) (all []*ship) {
-	for _, s := range f.all {
-		if s != than {
-			all = append(all, s)
-		}
-	}
-	return all
 }
 
 // A lookout is an observer that comes back when it is cut, to the next of some ships.

@@ -109,7 +109,7 @@ func TestACaddyThatWasPausedBeyondItsLeaseChangesNothing(t *testing.T) {
 	f.says(job, "went on", 60)
 	watcher.await("went on")
 	a.Resume()
-	a.Log.Wait(t, "somebody else holds an intent now")
+	a.Log.Wait(t, "somebody else holds what was held here")
 	<-time.After(2 * time.Second) // ten intervals
 	require.Zero(t, f.pollers(job, paused.Add(time.Second))[a.name], "it is polled by another")
 	f.backend.Finishes(job)

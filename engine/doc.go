@@ -26,6 +26,9 @@
 // also for intents that exist. What a generation does not know any more is parked
 // until its deadline.
 //
+// Where several engines share a store, what one of them may work on is held by leases
+// that end: ledger.go notes them, lease.go renews them and claims what others let go of.
+//
 // In memory an intent that is held costs about 150 bytes; everything else is read
 // from the store when it is needed.
 package engine

@@ -70,10 +70,12 @@ func (e *Engine) renew() error {
 // lose forgets what somebody else holds now. A step under way finds that out when it
 // stores what it came to.
 func (e *Engine) lose(lost []store.Lease) {
+	if len(lost) > 0 {
+		e.log().Info("somebody else holds what was held here", "count", len(lost), "intent", lost[0].ID)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, lease := range lost {
-		e.log().Info("somebody else holds an intent now", "intent", lease.ID)
 		if h := e.holds[lease.ID]; h != nil && h.lease == lease && !h.busy {
 			e.forget(h)
 		}

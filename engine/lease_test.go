@@ -212,7 +212,7 @@ func TestAReplicaThatCannotRenewStopsBeforeItsLeaseEndsAndIsFencedAfterIt(t *tes
 		a.advance(time.Minute)
 		require.Zero(t, a.polls())
 		require.Zero(t, a.engineHolds(id))
-		require.Len(t, a.log.with("somebody else holds an intent now"), 1)
+		require.Len(t, a.log.with("somebody else holds what was held here"), 1)
 		b.backend.Finishes(job)
 		b.advance(3 * time.Second)
 		b.wantEvents(id, "created submitted delivered in_progress in_progress completed")

@@ -25,10 +25,10 @@ func (s *Store) Create(ctx context.Context, in intent.Intent, events []intent.Ev
 		return store.Held{}, store.ErrConflict
 	}
 	held, err := s.insert(ctx, &in, events)
-	if err != nil || in.StatusURL == "" {
-		return held, err
+	if err == nil && in.StatusURL != "" {
+		s.index(ctx, jobName(store.KeyOf(&in)), in.ID)
 	}
-	return held, s.index(ctx, jobName(store.KeyOf(&in)), in.ID)
+	return held, err
 }
 
 // adoptGrace is how long an entry of the job index may lead to an intent that is not
@@ -54,20 +54,23 @@ func (s *Store) Adopt(ctx context.Context, in intent.Intent, events []intent.Eve
 		return store.Held{}, store.ErrExists
 	}
 	held, err := s.insert(ctx, &in, events)
-	if err != nil {
-		return held, err
+	if err == nil {
+		s.index(ctx, job, in.ID)
 	}
-	return held, s.index(ctx, job, in.ID)
+	return held, err
 }
 
-// index points a job at an intent.
-func (s *Store) index(ctx context.Context, job string, id intent.ID) error {
+// index points a job at an intent that is stored. Without it nothing is lost: the backend
+// is asked for the status, until somebody claims the intent and mends the index.
+func (s *Store) index(ctx context.Context, job string, id intent.ID) {
 	ctx, done, err := s.begin(ctx)
-	if err != nil {
-		return err
+	if err == nil {
+		defer done()
+		err = s.failed(ctx, s.client.Set(ctx, s.indexKey(job), id.String(), 0).Err())
 	}
-	defer done()
-	return s.failed(ctx, s.client.Set(ctx, s.indexKey(job), id.String(), 0).Err())
+	if err != nil {
+		s.log.Warn("writing the job index; status requests for the job go to the backend", "intent", id, "err", err)
+	}
 }
 
 func (s *Store) indexKey(job string) string { return s.shards[shardOfJob(job)] + "j:" + job }
@@ -185,7 +188,7 @@ func (s *Store) Append(ctx context.Context, c store.Change) error {
 		s.board.Post(store.Signal{ID: in.ID, Kind: store.Appended})
 	}
 	if answer == "index" {
-		return s.index(ctx, jobName(store.KeyOf(in)), in.ID)
+		s.index(ctx, jobName(store.KeyOf(in)), in.ID)
 	}
 	return nil
 }
