@@ -89,7 +89,7 @@ func TestObserveReadsTheWordsOfABackend(t *testing.T) {
 	id := intent.NewID(time.Now(), 0)
 	out, got, _ := observed(t, says(
 		fmt.Sprintf("data: {\"status\":\"baking\\u001b[2J\",\"intent\":{\"id\":%q,\"seq\":4,\"status\":\"IN_PROGRESS\"}}\n\n", id),
-		fmt.Sprintf("data: {\"status\":\"burnt2J\",\"intent\":{\"id\":%q,\"seq\":5,\"status\":\"CANCELED\"}}\n\n", id)))
+		fmt.Sprintf("data: {\"status\":\"burnt\u009b2J\",\"intent\":{\"id\":%q,\"seq\":5,\"status\":\"CANCELED\"}}\n\n", id)))
 	require.Equal(t, exitCanceled, got)
 	require.Contains(t, out, "baking")
 	require.NotContains(t, out, "\x1b")
