@@ -35,7 +35,8 @@ type admission struct {
 	told  bool // they may know of the intent
 	// apart: polls are sent as from another address, and a backend that decides by it
 	// may have a job by the same id for each. Only own may be given.
-	apart bool
+	apart   bool
+	between *comparison // of own with polls; nil where no comparison is needed
 	// reused is the ended intent of another job by the same name, if the answer shows
 	// that this is not its job.
 	reused intent.ID
@@ -148,7 +149,11 @@ func (a *Admissions) drop(e *list.Element) {
 }
 
 func (a *admission) weight() int {
-	return len(a.own.Body) + engine.HeadSize(a.own.Header) + engine.HeadSize(a.own.request)
+	n := len(a.own.Body) + engine.HeadSize(a.own.Header) + engine.HeadSize(a.own.request)
+	if a.between != nil && a.between.before != nil {
+		n += len(a.between.before.Body)
+	}
+	return n
 }
 
 // maxMakers bounds what is remembered of who made an intent. Whoever is forgotten is

@@ -10,7 +10,8 @@
 //
 // Whose words may go to whom: the answer to a client's own request goes back to the
 // same credentials only. What others are given is the answer to a poll, which carries
-// nothing of any client but what the job's config says.
+// nothing of any client but what the job's config says. It is given to nobody
+// whom the backend itself tells something else (comparison).
 //
 // Whatever is in doubt goes to the backend: an unusual request, an answer that is too
 // large or in another type, anything that is not in memory (any more). That costs a

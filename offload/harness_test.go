@@ -41,6 +41,7 @@ type tester struct {
 	rule       offload.Job // but for its job
 	limits     observe.Limits
 	server     *offload.Server
+	log        bytes.Buffer // of the server
 }
 
 // gate is the scripted backend with somebody at the door.
@@ -135,7 +136,7 @@ func (tt *tester) starts() {
 	rule.Job = tt.job
 	tt.server = offload.New(offload.Config{
 		Scope: "default", Jobs: []offload.Job{rule}, Engine: tt.engine, Store: tt.store, Admissions: tt.admissions,
-		Observer: observe.New(observe.Config{Scope: "default", Store: tt.store, Hub: tt.hub, Limits: tt.limits}), Logger: slog.New(slog.DiscardHandler),
+		Observer: observe.New(observe.Config{Scope: "default", Store: tt.store, Hub: tt.hub, Limits: tt.limits}), Logger: slog.New(slog.NewTextHandler(&tt.log, nil)),
 	})
 	tt.engine.Start()
 }

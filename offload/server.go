@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/adapter"
@@ -54,6 +55,7 @@ type Server struct {
 	jobs    []matched
 	anyURL  bool // the backend names some status URLs: any request can be for one
 	adopted limiter
+	warned  sync.Map // jobs, by name, whose polls are about somebody else's job
 }
 
 type matched struct {
@@ -213,12 +215,13 @@ func (q *question) repeat(w http.ResponseWriter) bool {
 		return false
 	}
 	q.found(a)
+	defer q.warnOfOther(a)
 	standing, by := q.server.Engine.Look(q.id), ByReading
 	if standing.State == engine.Due {
 		standing, by = q.server.Engine.Share(q.r.Context(), q.id), BySharing
 	}
 	if k := a.answer(&standing, standing.Since); k != nil && k.fits(q.r, &a.own) &&
-		(standing.State == engine.Current || standing.State == engine.Over) {
+		(standing.State == engine.Current || standing.State == engine.Over) && !(k != &a.own && !a.maker && a.between.lacks()) {
 		q.server.Saved(a.job, by)
 		k.reply(w, q.r, &a.own)
 		return true
@@ -237,7 +240,7 @@ func (q *question) repeat(w http.ResponseWriter) bool {
 // asked for at since or later.
 func (a *admission) answer(s *engine.Standing, since time.Time) *kept {
 	best := &a.own
-	if s.Answer != nil && (a.maker || !s.Copied && (a.mine || !a.apart)) && s.Asked.After(best.asked) {
+	if s.Answer != nil && (a.maker || !s.Copied && (a.mine || !a.apart)) && s.Asked.After(best.asked) && !a.between.differs(&a.own, s.Answer) {
 		best = &kept{Answer: s.Answer, asked: s.Asked, copied: s.Copied, ends: s.Ends}
 	}
 	if best.asked.Before(since) || !best.asked.After(s.Voided) {
@@ -350,6 +353,12 @@ func (q *question) read(own kept) (*admission, *intent.Intent, error) {
 	}
 	a := &admission{id: in.ID, job: in.Job, own: own, mine: q.mine(&in), maker: q.made(&in)}
 	a.apart = !a.mine && in.Client != q.who.Client && !namesOne(in.JobID)
+	if !namesOne(in.JobID) {
+		a.between = &comparison{}
+		if standing := s.Engine.Look(in.ID); standing.Answer != nil && standing.Asked.Before(own.asked) {
+			a.between.before = standing.Answer
+		}
+	}
 	a.told = a.mine || !a.apart && in.Sealed == "" && q.owner(&in)
 	if a.mine && in.Waiting == engine.WaitingForCredentials {
 		if err := s.Engine.Renew(q.r.Context(), in.ID, q.r.Header); err != nil {
