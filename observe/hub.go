@@ -222,8 +222,11 @@ func (h *Hub) vacate(s *seat) {
 
 // hear is called by the store for every signal.
 func (h *Hub) hear(s store.Signal) {
-	if s.Kind == store.Appended {
+	switch s.Kind {
+	case store.Appended:
 		h.Ring(s.ID)
+	case store.Missed:
+		h.ringAll()
 	}
 }
 
@@ -232,10 +235,23 @@ func (h *Hub) hear(s store.Signal) {
 func (h *Hub) Ring(id intent.ID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r := h.rooms[id]
-	if r == nil {
-		return
+	if r := h.rooms[id]; r != nil {
+		r.ring()
 	}
+}
+
+// ringAll wakes all observers, who then read the store as fast as it lets them: those of
+// one intent share what is read.
+func (h *Hub) ringAll() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range h.rooms {
+		r.ring()
+	}
+}
+
+// ring wakes the observers in a room. The caller holds the hub's mu.
+func (r *room) ring() {
 	r.rings++
 	for _, s := range r.seats {
 		s.rung.Store(true)

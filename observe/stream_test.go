@@ -133,6 +133,23 @@ func TestALongHistoryComesInFewWrites(t *testing.T) {
 	})
 }
 
+func TestAStoreThatKnowsThatRingsGotLostHasAllLook(t *testing.T) {
+	run(t, func(t *testing.T, tt *tester) {
+		job, other := tt.begins(), tt.begins()
+		obs, others := tt.observes(job.stream()+"?heartbeat=60").opens(), tt.observes(other.stream()+"?heartbeat=60").opens()
+		obs.wantSeqs(1, 3)
+		others.wantSeqs(1, 3)
+		tt.store.set(func() { tt.store.deaf = true })
+		job.says("nobody hears this")
+		obs.wantNothing()
+		tt.hub.hear(store.Signal{Kind: store.Missed})
+		obs.wantSeqs(4, 4)
+		others.wantNothing()
+		obs.leave()
+		others.leave()
+	})
+}
+
 func TestARingThatGotLostIsMadeUpForByTheCheck(t *testing.T) {
 	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()

@@ -42,7 +42,7 @@
 // After a change has become durable every listener of every process hears
 // [Appended]. A signal carries no data, and it can be lost: whoever needs to see
 // every event reads the store at least every [CheckInterval]. Embedded stores lose
-// none.
+// none. A store that knows that it may have lost some says [Missed].
 package store
 
 import (
@@ -234,6 +234,7 @@ type SignalKind uint8
 const (
 	Appended SignalKind = iota + 1 // there are new events
 	Watched                        // somebody follows the intent, until Until
+	Missed                         // signals about any intent may have been lost until now; without ID
 )
 
 // A JobKey names a job at a backend: the index by which its intent is found.

@@ -90,17 +90,18 @@ func (s *Store) startListening(ctx context.Context) {
 // follow passes on what other replicas ring, and subscribes anew when that breaks. Close
 // ends it.
 func (s *Store) follow(channels []string, ready func()) {
-	defer ready()
+	defer ready() // so that nobody waits for a server that is away
 	for failures := 0; s.ctx.Err() == nil; failures++ {
 		begun := time.Now()
 		err := s.followOnce(channels, ready)
+		ready = func() { s.board.Post(store.Signal{Kind: store.Missed}) }
 		if s.ctx.Err() != nil {
 			return
 		}
 		if time.Since(begun) > time.Minute {
 			failures = 0
 		}
-		s.log.Warn("listening to the other replicas broke off and begins anew; until then observers learn of events up to 15 seconds late", "err", err)
+		s.log.Warn("listening to the other replicas broke off and begins anew; until then observers learn late of events that others store", "err", err)
 		select {
 		case <-s.ctx.Done():
 		case <-time.After(resubscribeAfter(failures)):
