@@ -138,7 +138,11 @@ func (e *Engine) withdraw(ctx context.Context, lease store.Lease, in *intent.Int
 	next, events := in.End(intent.Failed, intent.Details{Error: &intent.Error{Code: intent.CodeUndelivered, Category: intent.ByGateway, Retryable: true,
 		Message: "it was refused, because the store did not say whether it has it"}}, time.Now())
 	e.close(&next)
-	return e.store.Append(ctx, store.Change{Intent: next, Epoch: lease.Epoch, After: in.Seq, Events: events})
+	if err := e.store.Append(ctx, store.Change{Intent: next, Epoch: lease.Epoch, After: in.Seq, Events: events}); err != nil {
+		return err
+	}
+	e.reportEnd(&next)
+	return nil
 }
 
 // follow has the intent polled, unless the answer to the submit was the end of it.
