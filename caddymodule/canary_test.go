@@ -41,6 +41,9 @@ func newCage(t *testing.T) *cage {
 	// Besides the usual job the backend has one whose status URL is a secret itself, as
 	// with signed URLs.
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/answered" || r.URL.Path == "/queued" {
+			r.URL.Path = "/reports/generate"
+		}
 		if r.URL.Path != "/signed" {
 			c.backend.ServeHTTP(w, r)
 			return
@@ -68,6 +71,19 @@ http://ADDR {
 		job signed {
 			submit POST /signed
 			status_url headers.location
+			poll 100ms
+		}
+		job answered {
+			submit POST /answered
+			status GET /reports/status/{job_id}
+			respond intent
+			poll 100ms
+		}
+		job queued {
+			submit POST /queued
+			status GET /reports/status/{job_id}
+			copy_headers Authorization Cookie X-Api-Key
+			queue
 			poll 100ms
 		}
 		job report {
@@ -114,19 +130,28 @@ func (c *cage) ask(method, path, body string, headers ...string) (*http.Response
 // token to observe it with.
 func (c *cage) starts(path string, headers ...string) (id, job, token string) {
 	c.t.Helper()
-	resp, said := c.ask("POST", path, `{"password":"`+c.canary("body")+`"}`, headers...)
+	body := "body"
+	if path == "/queued" {
+		body = "queued body"
+	}
+	resp, said := c.ask("POST", path, `{"password":"`+c.canary(body)+`"}`, headers...)
 	require.Equal(c.t, http.StatusAccepted, resp.StatusCode, said)
 	var answer struct {
-		JobID      string `json:"job_id"`
-		ObserveURL string `json:"observe_url"`
+		JobID string `json:"job_id"`
 	}
 	if said != "" {
 		require.NoError(c.t, json.Unmarshal([]byte(said), &answer))
-		_, token, _ = strings.Cut(answer.ObserveURL, "?token=")
 	}
 	id = resp.Header.Get("Intent-Id")
 	require.NotEmpty(c.t, id)
-	return id, answer.JobID, token
+	return id, answer.JobID, tokenIn(said)
+}
+
+// tokenIn is the first observe token in an answer, "" if there is none.
+func tokenIn(said string) string {
+	_, after, _ := strings.Cut(said, "?token=")
+	token, _, _ := strings.Cut(after, `"`)
+	return token
 }
 
 // reaches follows an intent until it is in a status.
@@ -162,6 +187,21 @@ func TestCanaryCredentialsGetIntoNoLogEventErrorOrStore(t *testing.T) {
 	c.ask("GET", "/v1/intents/"+id+"/events/stream?token="+token, "", "X-User", "")
 	c.ask("GET", "/v1/intents/"+id+"/result?token="+token, "", "X-User", "")
 	c.ask("DELETE", "/v1/intents/"+id, "")
+
+	// Answers of our own, which are given again with another token, and submits that are
+	// kept until they are sent.
+	for _, path := range []string{"/answered", "/queued"} {
+		key := c.canary("key of " + path)
+		_, _, tokens["of "+path] = c.starts(path, "Idempotency-Key", key)
+		_, _, tokens["of a repeat of "+path] = c.starts(path, "Idempotency-Key", key)
+	}
+	_, said := c.ask("POST", "/v1/intents", `{"intent_type":"queued","payload":{"password":"`+c.canary("queued body")+`"}}`, "Content-Type", "application/json")
+	var created struct {
+		IntentID string `json:"intent_id"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(said), &created))
+	tokens["of a create"] = tokenIn(said)
+	c.reaches(created.IntentID, intent.InProgress)
 
 	// Polls that go wrong in every way, and a cancel that does before one that does not.
 	id, job, tokens["of trouble"] = c.starts("/reports/generate")
@@ -211,14 +251,14 @@ func TestCanaryCredentialsGetIntoNoLogEventErrorOrStore(t *testing.T) {
 	ours, all := c.lines()
 	require.Contains(t, ours, `"level":"debug"`)
 	for name, token := range tokens {
-		require.Len(t, token, 28)
+		require.Len(t, token, 28, name)
 		require.False(t, strings.Contains(all, token), "the log has the token %s", name)
 		require.False(t, bytes.Contains(store, []byte(token)), "the store has the token %s", name)
 	}
 	for name, canary := range c.canaries {
 		require.NotContains(t, ours, canary, name)
 		require.False(t, strings.Contains(c.heard.String(), canary), "a client was told the %s", name)
-		if name != "signature" { // it is a URL that has to be asked for
+		if name != "signature" && name != "queued body" { // a URL that has to be asked for, and what is kept until it is sent
 			require.False(t, bytes.Contains(store, []byte(canary)), "the store has the %s", name)
 		}
 	}

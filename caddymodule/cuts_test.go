@@ -1,10 +1,13 @@
 package caddymodule_test
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -20,7 +23,7 @@ import (
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/internal/legacytest"
 	"github.com/caddy-intents/caddy-intents/internal/soak"
-	"github.com/caddy-intents/caddy-intents/internal/sse"
+	"github.com/caddy-intents/caddy-intents/internal/ssetest"
 )
 
 // Each intent has an observer whose connection breaks after every 1 to 20 events,
@@ -119,6 +122,23 @@ func followThroughCuts(ctx context.Context, random *rand.Rand, url string) (cuts
 	}
 }
 
+// nextFrame reads to the next blank line, and takes what is before it as a sloppy client
+// does: our own reader would agree with our own writer.
+func nextFrame(lines *bufio.Scanner) (ssetest.Event, error) {
+	var text strings.Builder
+	for lines.Scan() {
+		text.WriteString(lines.Text() + "\n")
+		if lines.Text() != "" {
+			continue
+		}
+		if events := ssetest.Sloppy(text.String()); len(events) > 0 {
+			return events[0], nil
+		}
+		return ssetest.Event{}, nil
+	}
+	return ssetest.Event{}, cmp.Or(lines.Err(), io.EOF)
+}
+
 // readSome reads up to n events of a stream and checks their order.
 func readSome(resp *http.Response, n int, seq *int64, last *string) (status intent.Status, err error) {
 	if resp.StatusCode == http.StatusServiceUnavailable {
@@ -128,12 +148,16 @@ func readSome(resp *http.Response, n int, seq *int64, last *string) (status inte
 	if resp.StatusCode != http.StatusOK {
 		return "", fmt.Errorf("after event %d: %s", *seq, resp.Status)
 	}
-	reader := sse.NewReader(resp.Body)
-	for range n {
-		frame, err := reader.Next()
+	lines := bufio.NewScanner(resp.Body)
+	for frames := 0; frames < n; {
+		frame, err := nextFrame(lines)
 		if err != nil {
 			return status, nil // the connection broke
 		}
+		if frame.Data == "" {
+			continue // when to come back
+		}
+		frames++
 		var e intent.Event
 		if err := json.Unmarshal([]byte(frame.Data), &e); err != nil {
 			return status, errors.Join(err, errors.New(frame.Data))
