@@ -51,12 +51,10 @@ func (s *Store) ring(ctx context.Context, channel, message string) error {
 // Listen is the method of [store.Signaler].
 func (s *Store) Listen(f func(store.Signal)) (stop func()) { return s.board.Listen(f) }
 
-// How often a subscription is heard to work, and how long it may be silent. One that a
-// failover has left on a server that nobody writes to looks healthy otherwise.
-const (
-	echoEvery   = 10 * time.Second
-	echoTimeout = 5 * time.Second
-)
+// echoEvery is how often a subscription is heard to work: by then the echo of the time
+// before has to be there. One that a failover has left on a server that nobody writes to
+// looks healthy otherwise.
+const echoEvery = 5 * time.Second
 
 // startListening subscribes, and waits for that as long as the server may take.
 // Connections to a cluster are each to one node, so there is one for each shard.
@@ -142,23 +140,20 @@ func (s *Store) followOnce(channels []string, ready func()) error {
 		case *redis.Message:
 			echoed = s.hear(m.Payload) || echoed
 		}
-		switch {
-		case isTimeout(err):
-		case err != nil:
+		if err != nil && !isTimeout(err) {
 			return err
 		}
 		if time.Now().Before(next) {
 			continue
 		}
-		switch {
-		case subscribed < len(channels), !echoed:
+		if subscribed < len(channels) || !echoed {
 			return errDeaf
 		}
 		echoed = false
 		if err := s.ring(s.ctx, channels[0], s.replica+" "+kindEcho); err != nil {
 			return err
 		}
-		next = time.Now().Add(echoTimeout)
+		next = time.Now().Add(echoEvery)
 	}
 }
 

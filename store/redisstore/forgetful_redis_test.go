@@ -13,10 +13,11 @@ import (
 )
 
 // A forgetful proxy passes every request on, and of every third script breaks the
-// connection in place of the answer.
+// connection in place of the answer. Who has subscribed can be cut off without noticing.
 type forgetful struct {
 	addr   string
 	forgot atomic.Int64
+	muted  atomic.Bool // from now on nothing goes to those who have subscribed
 
 	server  string
 	scripts atomic.Int64
@@ -49,34 +50,46 @@ func (p *forgetful) serve(client net.Conn) {
 		return
 	}
 	defer server.Close()
-	var forget atomic.Bool
+	var forget, subscribed atomic.Bool
 	p.all.Go(func() {
 		defer server.Close()
-		pass(client, server, func(request []byte) bool {
+		pass(client, server, func(request []byte) (bool, bool) {
+			if bytes.Contains(request, []byte("subscribe")) && !p.muted.Load() {
+				subscribed.Store(true)
+			}
 			if bytes.Contains(bytes.ToLower(request), []byte("evalsha")) && p.scripts.Add(1)%3 == 0 {
 				forget.Store(true)
 			}
-			return true
+			return true, true
 		})
 	})
-	pass(server, client, func([]byte) bool {
+	pass(server, client, func([]byte) (bool, bool) {
 		if forget.Load() {
 			p.forgot.Add(1)
-			return false
+			return false, false
 		}
-		return true
+		return !subscribed.Load() || !p.muted.Load(), true
 	})
 }
 
-// pass copies as long as what is copied may pass.
-func pass(from, to net.Conn, may func([]byte) bool) {
+// pass copies what may pass, for as long as it goes on.
+func pass(from, to net.Conn, may func([]byte) (pass, goOn bool)) {
 	buffer := make([]byte, 256<<10)
 	for {
 		n, err := from.Read(buffer)
-		if n > 0 && !may(buffer[:n]) {
+		passes, goesOn := n > 0, true
+		if n > 0 {
+			passes, goesOn = may(buffer[:n])
+		}
+		if !goesOn {
 			return
 		}
-		if _, werr := to.Write(buffer[:n]); err != nil || werr != nil {
+		if passes {
+			if _, err := to.Write(buffer[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
 			return
 		}
 	}

@@ -139,6 +139,19 @@ func TestReplicasHearEachOtherAfterTheConnectionBroke(t *testing.T) {
 	require.Equal(t, store.Signal{ID: held.ID, Kind: store.Appended}, <-heard)
 }
 
+// A subscription can look healthy and bring nothing, as after a failover that left it on a
+// server that nobody writes to. Whoever rings hears himself, or begins anew.
+func TestASubscriptionThatBringsNothingIsNoticed(t *testing.T) {
+	t.Parallel() // it waits most of the time
+	server := redistest.Start(t)
+	proxy := newForgetful(t, server.Addr)
+	s := open(t, redisstore.Options{Addrs: []string{proxy.addr}})
+	heard := make(chan store.Signal, 8) // room for all: nobody waits
+	s.Listen(func(s store.Signal) { heard <- s })
+	proxy.muted.Store(true)
+	require.Equal(t, store.Signal{Kind: store.Missed}, <-heard)
+}
+
 func TestScriptsAreBroughtToAServerThatLostThem(t *testing.T) {
 	server := redistest.Start(t)
 	for _, copies := range []int{0, 1} {
