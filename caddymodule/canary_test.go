@@ -5,6 +5,7 @@ package caddymodule_test
 import (
 	"bytes"
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -253,18 +254,31 @@ func TestCanaryCredentialsGetIntoNoLogEventErrorOrStore(t *testing.T) {
 	for name, token := range tokens {
 		require.Len(t, token, 28, name)
 		require.False(t, strings.Contains(all, token), "the log has the token %s", name)
-		require.False(t, bytes.Contains(store, []byte(token)), "the store has the token %s", name)
+		require.False(t, holds(store, token), "the store has the token %s", name)
 	}
 	for name, canary := range c.canaries {
 		require.NotContains(t, ours, canary, name)
 		require.False(t, strings.Contains(c.heard.String(), canary), "a client was told the %s", name)
 		if name != "signature" && name != "queued body" { // a URL that has to be asked for, and what is kept until it is sent
-			require.False(t, bytes.Contains(store, []byte(canary)), "the store has the %s", name)
+			require.False(t, holds(store, canary), "the store has the %s", name)
 		}
 	}
 	for _, name := range []string{"Authorization", "Cookie", "secret", "body"} {
 		require.False(t, strings.Contains(all, c.canary(name)), "the log has the %s", name)
 	}
+}
+
+// holds reports whether a text is in a file, as it is or within base64, which is how
+// bodies are in JSON.
+func holds(file []byte, text string) bool {
+	for before := range 3 {
+		encoded := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x", before) + text))
+		whole := encoded[4 : len(encoded)-4] // the ends depend on what is around the text
+		if bytes.Contains(file, []byte(whole)) {
+			return true
+		}
+	}
+	return bytes.Contains(file, []byte(text))
 }
 
 // lines are what the plugin has logged, and what all have. Caddy itself logs the
