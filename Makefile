@@ -43,6 +43,8 @@ SCHEDULES ?= 5000
 RACES ?= 10000
 # Simulated schedules in make soak, about half an hour of them.
 SIMULATED ?= 100000
+# Intents that run while the dashboard is looked at in make soak; make test has 2,000.
+ACTIVE ?= 10000
 # Times that the disk of a store is filled in make faults; make test has 4.
 DISK_CYCLES ?= 50
 
@@ -79,13 +81,14 @@ check: ## vet, format, modernity, staticcheck, who imports whom, examples in the
 bench: ## the budgets of docs/performance.md, each PASS or FAIL beside its baseline
 	go run ./bench
 
-soak: ## the crash tests for a long time, ROUNDS=500; simulated schedules, SIMULATED=100000; observers cut at random, CUTS=1000; crowds, EQUALS=1000 CROWD=5000
+soak: ## the crash tests for a long time, ROUNDS=500; simulated schedules, SIMULATED=100000; observers cut at random, CUTS=1000; crowds, EQUALS=1000 CROWD=5000; a dashboard of ACTIVE=10000
 	INTENTS_SCHEDULES=$(SIMULATED) go test -count=1 -timeout 4h -v -run Simulated ./internal/simulation
 	INTENTS_ROUNDS=$(ROUNDS) go test -count=1 -timeout 2h -v -run 'Kill' $(E2E) $(LINKED)
 	INTENTS_CUTS=$(CUTS) go test -count=1 -timeout 30m -v -run 'CutAtRandom' $(E2E) ./caddymodule
 	INTENTS_FAILOVERS=$(FAILOVERS) go test -count=1 -timeout 1h -v -run 'Failover' $(REDIS) ./store/redisstore
 	INTENTS_FAILOVERS=$(FAILOVERS) INTENTS_HANG=$(HANG) INTENTS_EQUALS=$(EQUALS) go test -count=1 -timeout 1h -v -run 'Failover|Hangs|EqualRequests' $(E2E) ./caddymodule
 	INTENTS_EQUALS=$(EQUALS) INTENTS_CROWD=$(CROWD) go test -count=1 -timeout 1h -v -run 'Crowd' $(E2E) ./caddymodule
+	INTENTS_ACTIVE=$(ACTIVE) go test -count=1 -timeout 10m -v -run 'DashboardOnMany' $(E2E) ./caddymodule
 
 faults: ## every fault of docs/faults.md at its full count, TIMES=20 RELOADS=300 SCHEDULES=5000 RACES=10000 DISK_CYCLES=50; as root on Linux, under 15 minutes
 	tools/need strace strace

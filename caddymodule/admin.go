@@ -73,6 +73,8 @@ func (a *adminAPI) places() map[string]adminMethods {
 		adminRoot + "webhooks/{id}":        {"GET": serveLetter, "DELETE": serveDiscard},
 		adminRoot + "webhooks/{id}/replay": {"POST": serveReplay},
 		backupRoute:                        {"GET": serveBackup},
+		dashboardRoute:                     {"GET": serveDashboard},
+		dashboardRoute + "/{file}":         {"GET": serveDashboard},
 	}
 }
 
@@ -86,10 +88,16 @@ func (m adminMethods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store")
+	if r.Method != http.MethodGet && ofAnotherSite(r) {
+		otherSite.ServeHTTP(w, r)
+		return
+	}
 	if err := serve(w, r); err != nil {
 		adminProblem(err).ServeHTTP(w, r)
 	}
 }
+
+var otherSite = &observe.Problem{Status: http.StatusForbidden, Code: "other_site", Message: "a page of another site may do nothing here"}
 
 func serveNothing(http.ResponseWriter, *http.Request) error {
 	return &observe.Problem{Status: http.StatusNotFound, Code: "not_found", Message: "there is nothing here"}

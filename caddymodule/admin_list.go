@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -64,8 +65,14 @@ func (s openStore) row(in *intent.Intent) row {
 	return v
 }
 
-// serveIntents answers one page of intents, youngest first.
+// serveIntents answers one page of intents, youngest first, and leads people to the
+// dashboard.
 func serveIntents(w http.ResponseWriter, r *http.Request) error {
+	if wantsPage(r) {
+		w.Header().Set("Location", path.Base(dashboardRoute)) // a proxy may have its own prefix
+		w.WriteHeader(http.StatusSeeOther)
+		return nil
+	}
 	filter, err := readAdminFilter(r)
 	if err != nil {
 		return err

@@ -56,6 +56,7 @@ func Open(t *testing.T) *Browser {
 		"acceptInsecureCerts": true,
 		"timeouts":            map[string]int{"script": 20_000},
 		"goog:chromeOptions":  map[string]any{"args": flags},
+		"goog:loggingPrefs":   map[string]string{"browser": "WARNING"},
 	}}}, &created)
 	b.session += "/" + created.SessionID
 	t.Cleanup(func() { b.ask(http.MethodDelete, "", nil, nil) }) // before its driver is killed
@@ -117,4 +118,50 @@ func (b *Browser) Screenshot() []byte {
 	png, err := base64.StdEncoding.DecodeString(encoded)
 	require.NoError(b.t, err)
 	return png
+}
+
+// Press presses keys one after another, as a user does: letters, or those of the private
+// use area that WebDriver names keys by.
+func (b *Browser) Press(keys ...string) {
+	b.t.Helper()
+	var actions []map[string]string
+	for _, key := range keys {
+		actions = append(actions, map[string]string{"type": "keyDown", "value": key}, map[string]string{"type": "keyUp", "value": key})
+	}
+	b.ask(http.MethodPost, "/actions", map[string]any{"actions": []any{map[string]any{"type": "key", "id": "keyboard", "actions": actions}}}, nil)
+}
+
+// The keys that are no letters.
+const (
+	Tab    = "\ue004"
+	Enter  = "\ue007"
+	Escape = "\ue00c"
+	Down   = "\ue015"
+)
+
+// Complaints are what the browser has said about its pages since they were read last:
+// scripts that threw, requests that failed, and what a policy forbade.
+func (b *Browser) Complaints() (said []string) {
+	b.t.Helper()
+	var entries []struct{ Message string }
+	b.ask(http.MethodPost, "/se/log", map[string]string{"type": "browser"}, &entries)
+	for _, entry := range entries {
+		said = append(said, entry.Message)
+	}
+	return said
+}
+
+// DevTools sends a command of the Chrome DevTools protocol, and reads its answer into
+// value, if that is not nil.
+func (b *Browser) DevTools(command string, params, value any) {
+	b.t.Helper()
+	b.ask(http.MethodPost, "/goog/cdp/execute", map[string]any{"cmd": command, "params": params}, value)
+}
+
+// Look has the page seen on a screen of this size, by somebody who likes it "light" or
+// "dark".
+func (b *Browser) Look(width, height int, scheme string) {
+	b.t.Helper()
+	b.DevTools("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false}, nil)
+	b.DevTools("Emulation.setEmulatedMedia", map[string]any{"features": []any{map[string]string{"name": "prefers-color-scheme", "value": scheme}}}, nil)
 }
