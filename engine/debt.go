@@ -20,8 +20,12 @@ type debt struct {
 // that of this time.
 func (e *Engine) pay(ctx context.Context, d debt) error {
 	err := d.pay(ctx)
-	if err != nil && !settled(err) {
+	switch {
+	case err == nil:
+	case !settled(err):
 		e.owe(d)
+	case e.ledger != nil: // nothing follows: who claims it next sees how it stands
+		e.ledger.letGoOf(d.id)
 	}
 	return err
 }

@@ -116,13 +116,21 @@ func (e *Engine) claimFree() {
 
 // load reads the intent of h as it stands, if h may be acted on: who was paused, or cut
 // off from the store, must not do what its successor does already.
+//
+// What has ended, or is not there, is let go: whoever reads that stops working on it, and
+// a failover of the store can make it run again.
 func (e *Engine) load(ctx context.Context, h *held) (intent.Intent, error) {
-	if e.ledger != nil {
-		if err := e.ledger.check(h.lease); err != nil {
-			return intent.Intent{}, err
-		}
+	if e.ledger == nil {
+		return e.store.Get(ctx, h.lease.ID)
 	}
-	return e.store.Get(ctx, h.lease.ID)
+	if err := e.ledger.check(h.lease); err != nil {
+		return intent.Intent{}, err
+	}
+	in, err := e.store.Get(ctx, h.lease.ID)
+	if errors.Is(err, store.ErrNotFound) || err == nil && in.Status.Terminal() {
+		e.ledger.letGo(h.lease)
+	}
+	return in, err
 }
 
 // lost reports whether somebody else holds h, as far as it is known here.

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -83,6 +84,9 @@ func (a *askedBy) Send(w http.ResponseWriter, r *http.Request) error {
 type cable struct {
 	store.Store
 	cut, losesRenewals atomic.Bool
+
+	losesEnd atomic.Bool                   // the next end is stored, read once, and lost in a failover
+	ended    atomic.Pointer[intent.Intent] // what is read then
 }
 
 func (c *cable) whole() error {
@@ -95,6 +99,9 @@ func (c *cable) whole() error {
 func (c *cable) Get(ctx context.Context, id intent.ID) (intent.Intent, error) {
 	if err := c.whole(); err != nil {
 		return intent.Intent{}, err
+	}
+	if in := c.ended.Swap(nil); in != nil {
+		return *in, nil
 	}
 	return c.Store.Get(ctx, id)
 }
@@ -109,6 +116,10 @@ func (c *cable) Create(ctx context.Context, in intent.Intent, events []intent.Ev
 func (c *cable) Append(ctx context.Context, ch store.Change) error {
 	if err := c.whole(); err != nil {
 		return err
+	}
+	if ch.Intent.Status.Terminal() && c.losesEnd.CompareAndSwap(true, false) {
+		c.ended.Store(&ch.Intent)
+		return errors.New("stored, and confirmed by too few replicas")
 	}
 	return c.Store.Append(ctx, ch)
 }
@@ -216,6 +227,22 @@ func TestAReplicaThatCannotRenewStopsBeforeItsLeaseEndsAndIsFencedAfterIt(t *tes
 		b.backend.Finishes(job)
 		b.advance(3 * time.Second)
 		b.wantEvents(id, "created submitted delivered in_progress in_progress completed")
+	})
+}
+
+func TestAnEndThatAFailoverTookBackComesAgain(t *testing.T) {
+	replicas(t, 2, func(t *testing.T, all []*replica) {
+		a, b := all[0], all[1]
+		id, job := a.submit()
+		b.watch(id, time.Hour)
+		a.advance(5 * time.Second)
+		a.cable.losesEnd.Store(true)
+		a.backend.Finishes(job)
+		a.advance(10 * time.Second)
+		require.Equal(t, intent.InProgress, b.get(id).Status)
+		require.Zero(t, a.engineHolds(id), "it has read that it is over")
+		a.advance(term + 5*time.Second)
+		require.Equal(t, intent.Completed, b.get(id).Status)
 	})
 }
 

@@ -82,6 +82,13 @@ func (l *ledger) strike(lease store.Lease, over bool, err error) error {
 // letGo has a lease end by not renewing it.
 func (l *ledger) letGo(lease store.Lease) { _ = l.strike(lease, true, nil) }
 
+// letGoOf is letGo for whatever lease there is.
+func (l *ledger) letGoOf(id intent.ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.grants, id)
+}
+
 // all are the leases now.
 func (l *ledger) all() []store.Lease {
 	l.mu.Lock()
