@@ -28,7 +28,7 @@ Tools for the intents plugin, which turns a job API that answers 202 and is
 polled into durable intents with one event stream each.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.AddCommand(proxyCommand(), probeCommand(), presetsCommand(), backupCommand(), compactCommand(), moveAsideCommand(),
-				listCommand(), showCommand(), watchCommand(), pollCommand(), cancelCommand(), endCommand(), drainCommand(), statsCommand(), webhooksCommand(), observeCommand())
+				listCommand(), showCommand(), watchCommand(), pollCommand(), cancelCommand(), endCommand(), drainCommand(), statsCommand(), webhooksCommand(), observeCommand(), dashboardCommand())
 		},
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddy-intents/caddy-intents/internal/browsertest"
+	"github.com/caddy-intents/caddy-intents/internal/caddytest"
 	"github.com/caddy-intents/caddy-intents/internal/legacytest"
 	"github.com/caddy-intents/caddy-intents/internal/soak"
 )
@@ -71,6 +72,15 @@ func TestTheDashboardShowsAnIntentFromItsSubmitToItsEnd(t *testing.T) {
 	b.choose("show", "status=completed")
 	b.wait(`byID("list-rows").rows.length === 1 && byID("list-rows").rows[0].dataset.key === "` + id + `"`)
 	require.Empty(t, b.Complaints())
+	for _, scheme := range []string{"light", "dark"} {
+		for _, width := range []int{1280, 400} {
+			b.Look(width, 800, scheme)
+			b.keep(fmt.Sprintf("dashboard-%s-%d.png", scheme, width))
+			var needed int
+			b.value(`document.documentElement.scrollWidth`, &needed)
+			require.LessOrEqual(t, needed, width, "nothing is beyond the edge of the screen")
+		}
+	}
 }
 
 func TestTheDashboardDoesWhatItIsToldTwice(t *testing.T) {
@@ -295,4 +305,49 @@ func TestTheDashboardOnManyIntentsStaysSmallAndCalm(t *testing.T) {
 	used := b.heap()
 	t.Logf("%d intents: heap %.1f MiB, %d updates in 12 s, all in %s", running, float64(used)/(1<<20), len(gaps)+1, time.Since(begun).Round(time.Second))
 	require.Less(t, used, most)
+}
+
+// TestTheDashboardCommandShowsAnAdminEndpointThatLetsNoBrowserIn has one with Caddy's
+// defaults.
+func TestTheDashboardCommandShowsAnAdminEndpointThatLetsNoBrowserIn(t *testing.T) {
+	p := newProcess(t)
+	p.configure(strings.ReplaceAll(mappedReport, "100ms", "1h"))
+	p.Start()
+	id, _ := p.submit()
+	window, addr := caddytest.NewProcess(t), caddytest.FreeAddr(t)
+	window.Begin(window.Command("intents", "dashboard", "--address", p.Admin, "--listen", addr, "--store", "bolt:"+p.store))
+	window.Log.Wait(t, "Open http://"+addr+"/intents/dashboard")
+
+	b := &board{Browser: browsertest.Open(t), process: p}
+	b.Visit("http://" + p.Admin + "/intents/dashboard")
+	b.wait(`document.body.innerText.includes("not allowed to access from origin ''")`)
+	b.Visit("http://" + addr)
+	b.wait(`location.pathname === "/intents/dashboard" && byID("live").dataset.state === "live" && byID("list-rows").rows.length === 1`)
+	b.click("#list-rows a")
+	b.wait(`document.querySelector("aside .actions")?.checkVisibility()`)
+	b.click("aside .danger")
+	b.click("#confirm-yes")
+	b.wait(`document.querySelector("aside .badge").innerText === "Failed"`)
+
+	ask := func(method, path string, change func(*http.Request)) int {
+		r, err := http.NewRequestWithContext(t.Context(), method, "http://"+addr+path, nil)
+		require.NoError(t, err)
+		change(r)
+		resp, err := http.DefaultTransport.RoundTrip(r)
+		require.NoError(t, err)
+		require.Empty(t, resp.Header.Get("Access-Control-Allow-Origin"))
+		require.NoError(t, resp.Body.Close())
+		return resp.StatusCode
+	}
+	require.Equal(t, http.StatusOK, ask("GET", "/intents/"+id, func(*http.Request) {}))
+	require.Equal(t, http.StatusForbidden, ask("GET", "/intents/"+id, func(r *http.Request) { r.Host = "rebound.example" }))
+	require.Equal(t, http.StatusForbidden, ask("POST", "/intents/drain", func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "same-site") }))
+	require.Equal(t, http.StatusForbidden, ask("POST", "/intents/drain", func(r *http.Request) { r.Header.Set("Origin", "http://evil.example") }))
+	require.Equal(t, http.StatusNotFound, ask("GET", "/config/", func(*http.Request) {}), "no more than the dashboard needs can be reached")
+
+	window.Terminate()
+	require.Zero(t, window.ExitCode())
+	open, err := p.Run("intents", "dashboard", "--listen", ":0")
+	require.Error(t, err)
+	require.Contains(t, open, "can be reached from elsewhere")
 }
