@@ -60,6 +60,10 @@ func (h *Handler) jobNamed(name string) *engine.Job {
 // submitOf is the request that starts the job, made of one under our own path.
 func (c creator) submitOf(job *engine.Job, r *http.Request, payload []byte) (*http.Request, error) {
 	route := job.Adapter.Route()
+	if (route.Method == http.MethodGet || route.Method == http.MethodHead) && string(payload) != "{}" {
+		return nil, &observe.Problem{Status: http.StatusUnprocessableEntity, Code: "invalid_payload",
+			Message: "payload must be empty: the job is started by a " + route.Method + ", which has no body"}
+	}
 	u, err := url.ParseRequestURI(route.Path)
 	if params, ok := job.Adapter.MatchSubmit(route.Method, route.Path); !ok || len(params) > 0 || err != nil {
 		return nil, &observe.Problem{Status: http.StatusUnprocessableEntity, Code: "invalid_intent_type",
@@ -67,8 +71,13 @@ func (c creator) submitOf(job *engine.Job, r *http.Request, payload []byte) (*ht
 	}
 	request := r.Clone(r.Context())
 	request.Method, request.URL, request.RequestURI = route.Method, u, route.Path
-	request.Header.Set("Content-Type", "application/json")
 	request.Header.Del("Content-Encoding")
+	if string(payload) == "{}" && route.Method == http.MethodGet || route.Method == http.MethodHead {
+		request.Header.Del("Content-Type")
+		request.Body, request.ContentLength = http.NoBody, 0
+		return request, nil
+	}
+	request.Header.Set("Content-Type", "application/json")
 	request.Body, request.ContentLength = io.NopCloser(bytes.NewReader(payload)), int64(len(payload))
 	return request, nil
 }

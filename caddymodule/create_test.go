@@ -143,6 +143,15 @@ func TestAnIntentIsCreatedForItsOwner(t *testing.T) {
 		createdID(t, s.create(`{"intent_type":"report"}`, "X-User", "eve", "Idempotency-Key", "k")))
 }
 
+func TestAJobThatIsStartedByAGetTakesNoPayload(t *testing.T) {
+	s := newSite(t)
+	s.serve(strings.ReplaceAll(report, "submit POST /reports/generate", "submit GET /start"))
+	resp := s.create(`{"intent_type":"report","payload":{"a":1}}`)
+	require.Equal(t, http.StatusUnprocessableEntity, resp.StatusCode)
+	require.Contains(t, text(t, resp), "payload must be empty")
+	createdID(t, s.create(`{"intent_type":"report"}`))
+}
+
 func TestAJobWhosePathVariesIsStartedByItsOwnURLOnly(t *testing.T) {
 	s := newSite(t)
 	s.serve(strings.ReplaceAll(report, "submit POST /reports/generate", "submit POST /{params.team}/generate"))

@@ -1,10 +1,14 @@
 package caddymodule_test
 
 import (
+	"bufio"
 	"encoding/json"
+	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -79,6 +83,22 @@ func TestABodyThatCannotBeKeptIsRefused(t *testing.T) {
 	accepted(t, s.do("POST", "/reports/generate", strings.Repeat("x", 1024)))
 }
 
+func TestAClientThatAsksFirstIsToldThatItsBodyIsTooLong(t *testing.T) {
+	s := newSite(t)
+	s.serve(inQueue(report, ""))
+	for _, target := range []string{"/reports/generate", "/v1/intents"} {
+		conn, err := net.Dial("tcp", s.addr)
+		require.NoError(t, err)
+		require.NoError(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
+		_, err = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: 4194304\r\nExpect: 100-continue\r\n\r\n", target, s.addr)
+		require.NoError(t, err)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err, "an answer, and no wait for the body")
+		require.Equal(t, http.StatusRequestEntityTooLarge, resp.StatusCode, target)
+		require.NoError(t, conn.Close())
+	}
+}
+
 func TestCancelAfterBoundsAnyIntent(t *testing.T) {
 	s := newSite(t)
 	s.serve(strings.Replace(report, "poll 100ms", "cancel DELETE /reports/status/{job_id}\npoll 100ms", 1))
@@ -87,6 +107,13 @@ func TestCancelAfterBoundsAnyIntent(t *testing.T) {
 		require.Equal(t, http.StatusBadRequest, resp.StatusCode, bad)
 		require.Contains(t, text(t, resp), "Cancel-After must be")
 	}
+	twice, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+s.addr+"/reports/generate", strings.NewReader(`{}`))
+	require.NoError(t, err)
+	twice.Header["Cancel-After"] = []string{"1s", "2s"}
+	refused, err := http.DefaultTransport.RoundTrip(twice)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusBadRequest, refused.StatusCode)
+	require.NoError(t, refused.Body.Close())
 	require.Zero(t, s.posts())
 	resp := s.do("POST", "/reports/generate", `{}`, "Cancel-After", "1s")
 	id := resp.Header.Get("Intent-Id")

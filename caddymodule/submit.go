@@ -146,6 +146,9 @@ func cancelAfter(h http.Header) (time.Duration, *observe.Problem) {
 	if said == "" {
 		return 0, nil
 	}
+	if len(h["Cancel-After"]) > 1 {
+		return 0, observe.BadRequest("Cancel-After must be given once")
+	}
 	d, err := caddy.ParseDuration(said)
 	if seconds, e := strconv.ParseUint(said, 10, 31); e == nil {
 		d, err = time.Duration(seconds)*time.Second, nil

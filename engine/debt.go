@@ -8,9 +8,9 @@ import (
 	"github.com/caddy-intents/caddy-intents/store"
 )
 
-// A debt is a write about a reservation that the store did not take. It cannot be let
-// go: until it is written, who repeats the request is told that the first one with its
-// key is under way, and a job that the backend has is followed by nobody.
+// A debt is a write about a submit that the store did not take. It cannot be let go:
+// until it is written, who repeats the request is told that the first one with its key
+// is under way, and a job that the backend has is followed by nobody.
 type debt struct {
 	id  intent.ID
 	pay func(ctx context.Context) error
@@ -49,13 +49,40 @@ func (e *Engine) owe(d debt) {
 
 // payDebts writes what could not be written before.
 func (e *Engine) payDebts() {
-	e.mu.Lock()
-	debts := e.debts
-	e.debts = nil
-	e.mu.Unlock()
-	for _, d := range debts {
+	e.paying.Lock()
+	defer e.paying.Unlock()
+	for _, d := range e.takeDebts(func(debt) bool { return true }) {
 		if err := e.pay(e.ctx, d); err != nil && !settled(err) && e.ctx.Err() == nil {
 			e.log().Error("writing what the store did not take before", "intent", d.id, "err", err)
 		}
 	}
+}
+
+// payDebtsOf writes what is due about one intent, before somebody takes it over: to be
+// fenced is to lose what the backend has said. It reports whether there was something.
+func (e *Engine) payDebtsOf(ctx context.Context, id intent.ID) (some bool, err error) {
+	e.paying.Lock()
+	defer e.paying.Unlock()
+	for _, d := range e.takeDebts(func(d debt) bool { return d.id == id }) {
+		some = true
+		if owed := e.pay(ctx, d); owed != nil && !settled(owed) {
+			err = owed
+		}
+	}
+	return some, err
+}
+
+func (e *Engine) takeDebts(which func(debt) bool) (taken []debt) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var left []debt
+	for _, d := range e.debts {
+		if which(d) {
+			taken = append(taken, d)
+		} else {
+			left = append(left, d)
+		}
+	}
+	e.debts = left
+	return taken
 }

@@ -25,10 +25,16 @@ func (e *Engine) deliverOnce(ctx context.Context, h *held, s step, in *intent.In
 		return e.giveUp(ctx, h, s, in)
 	}
 	kept, err := e.openHead(in)
-	if err != nil {
+	switch {
+	case err != nil:
 		e.log().Error("a submit that waits cannot be opened with this secret", "intent", in.ID, "job", in.Job, "err", err)
-		return e.endDelivery(ctx, h, s, in, intent.Error{Code: intent.CodeUndelivered, Category: intent.ByGateway,
-			Message: "what was kept of the request cannot be opened any more"})
+		why := intent.Error{Code: intent.CodeUndelivered, Category: intent.ByGateway, Message: "what was kept of the request cannot be opened any more"}
+		if in.Outgoing.Sent {
+			why = uncertain(why.Message)
+		}
+		return e.endDelivery(ctx, h, s, in, why)
+	case in.Outgoing.Sent && kept.Header.Get(keyHeader) == "": // by what should it be known again
+		return e.endDelivery(ctx, h, s, in, uncertain("the request was sent without a key, and its answer was not received"))
 	}
 	// From here on the backend may have it: what becomes of that is read and stored
 	// although the engine stops.
@@ -37,6 +43,14 @@ func (e *Engine) deliverOnce(ctx context.Context, h *held, s step, in *intent.In
 	ctx = context.WithoutCancel(ctx)
 	if in.Outgoing.Sent {
 		failpoint.Hit(failpoint.Clarifying)
+		if s.job.onUncertain() == UncertainLooksUp { // it counts as a try, or nothing would bound how often it is asked
+			asked := *in
+			asked.Attempts++
+			if s = e.append(ctx, h, s, in.Seq, asked, nil); s.over || s.again > 0 {
+				return s
+			}
+			in = &asked
+		}
 		d := e.clarify(try, &s, in, kept)
 		if d.Outcome != adapter.Undelivered {
 			return e.conclusion(ctx, h, s, in, d)

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -476,4 +477,89 @@ func TestASubmitCanHaveAnEarlierDeadlineAndACancelWithIt(t *testing.T) {
 		job, _ := et.backend.Job("job-1")
 		require.Equal(t, 1, job.Cancels)
 	})
+}
+
+func TestACancelDoesNotLoseWhatTheBackendHasSaid(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		et.backend.Meets(legacytest.Submits, func(w http.ResponseWriter, r *http.Request, well http.HandlerFunc) {
+			et.store.fails(errDisk)
+			well(w, r)
+		}, 1)
+		id := et.queue()
+		et.advance(time.Second)
+		_, err := et.engine.Cancel(t.Context(), id, engine.Cancellation{})
+		require.Error(t, err, "the store takes nothing yet")
+		et.store.fails(nil)
+		in, err := et.engine.Cancel(t.Context(), id, engine.Cancellation{})
+		require.NoError(t, err)
+		require.Equal(t, intent.Canceled, in.Status)
+		require.Equal(t, "job-1", in.JobID, "what the backend had answered was stored first")
+		job, _ := et.backend.Job("job-1")
+		require.Equal(t, 1, job.Cancels)
+	}, queued())
+}
+
+func TestLookupsThatDoNotTellGrowApartAndCount(t *testing.T) {
+	asked := 0
+	inBubble(t, func(t *testing.T, et *tester) {
+		et.backend.Meets(legacytest.Submits, legacytest.AnswerLost, 1)
+		id := et.queue()
+		et.advance(14 * time.Minute)
+		require.Less(t, asked, 40, "in 14 minutes, at up to 30 s")
+		require.Greater(t, asked, 15)
+		require.Equal(t, asked+1, et.get(id).Attempts)
+		require.Equal(t, 1, et.posts())
+	}, queued(onUncertain(engine.UncertainLooksUp)), looksUp, answersLookups(new(road), func() string { asked++; return "<html>" }))
+}
+
+func TestWhatCannotBeOpenedAnyMoreIsUncertainIfItWasSent(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		et.backend.Meets(legacytest.Submits, legacytest.Hang, 1)
+		id := et.queue()
+		stored := et.get(id)
+		require.True(t, stored.Outgoing.Sent)
+		et.sealer = otherSecret{}
+		et.restart()
+		et.advance(time.Minute)
+		require.Equal(t, intent.CodeSubmitUncertain, et.why(id).Code)
+	}, queued(onUncertain(engine.UncertainResubmits)))
+}
+
+// otherSecret opens nothing.
+type otherSecret struct{ rot }
+
+func (otherSecret) Open([16]byte, string, []byte) ([]byte, error) {
+	return nil, errors.New("another secret")
+}
+
+func TestAResubmitAfterAReloadHasTheKeyOfTheFirstTry(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		et.backend.Meets(legacytest.Submits, legacytest.Hang, 1)
+		id := et.queue()
+		et.reload(queued(onUncertain(engine.UncertainResubmits)))
+		et.restart()
+		et.advance(time.Minute)
+		asked := et.backend.AskedFor("POST", "/reports/generate")
+		require.Len(t, asked, 2)
+		require.Equal(t, id.String(), asked[0].Header.Get("Idempotency-Key"))
+		require.Equal(t, id.String(), asked[1].Header.Get("Idempotency-Key"))
+	}, queued())
+}
+
+func TestSubmitsOfOneJobThatHangLeavePlacesToOthers(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		first := et.job
+		second := *first
+		second.Name = "other"
+		et.use(first, &second)
+		et.backend.Meets(legacytest.Submits, legacytest.Hang, 32)
+		for range 40 {
+			et.queue()
+		}
+		et.job = &second
+		id := et.queue()
+		et.advance(time.Second)
+		require.Equal(t, 25, et.posts(), "24 of the first job, and that of the second")
+		_ = id
+	}, queued())
 }

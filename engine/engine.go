@@ -40,6 +40,8 @@ type Engine struct {
 	answered func(intent.ID) // told of answers that are kept; nil for nobody
 	meter    Meter
 
+	paying sync.Mutex // while debts are paid: nobody takes over what one is about
+
 	mu          sync.Mutex
 	answers     answers
 	generations []*Generation

@@ -34,6 +34,7 @@ type tester struct {
 	log     *logLines
 	meter   *ledger
 	retire  func()
+	sealer  engine.Sealer
 }
 
 // inBubble runs a test in virtual time with an engine that is started. Configure
@@ -49,7 +50,7 @@ func inBubble(t *testing.T, test func(t *testing.T, et *tester), configure ...fu
 }
 
 func newTester(t *testing.T, configure ...func(*engine.Job, *adapter.Spec)) *tester {
-	et := &tester{t: t, backend: legacytest.New(), store: &moodyStore{Store: memstore.New()}, log: new(logLines), meter: new(ledger)}
+	et := &tester{t: t, backend: legacytest.New(), store: &moodyStore{Store: memstore.New()}, log: new(logLines), sealer: rot{}, meter: new(ledger)}
 	et.engine = engine.New(et.store)
 	et.engine.Measure(et.meter)
 	et.reload(configure...)
@@ -86,7 +87,7 @@ func (et *tester) use(jobs ...*engine.Job) {
 	g := &engine.Generation{
 		Jobs:      make(map[engine.JobName]*engine.Job),
 		Retention: engine.DefaultRetention,
-		Sealer:    rot{},
+		Sealer:    et.sealer,
 		Logger:    slog.New(slog.NewTextHandler(et.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, j := range jobs {

@@ -203,18 +203,24 @@ func (l *lane) take(now moment) (turn, bool) {
 func toWatched(c *circuit) *queue { return &c.watched }
 func toOthers(c *circuit) *queue  { return &c.others }
 func toRetries(c *circuit) *queue { return &c.retries }
-func toSubmits(c *circuit) *queue { return &c.submits }
 
-// maySend reports whether one more submit may be delivered. Half of the lane is left to
-// polls, or a backend that is slow to take submits would not be polled.
-func (l *lane) maySend() bool { return l.sending < max(l.inFlight/2, 1) }
+// maySend reports whether one more submit of a job may be delivered. Half of the lane is
+// left to polls, or a backend that is slow to take submits would not be polled, and a
+// quarter of the rest to other jobs, which one that hangs must not keep waiting.
+func (l *lane) maySend(c *circuit) bool {
+	places := max(l.inFlight/2, 1)
+	return l.sending < places && c.sending < max(places-places/4, 1)
+}
 
 // takeSubmit is takeFrom for submits, within what they may have of the lane.
 func (l *lane) takeSubmit(now moment, states ...breakerState) (turn, bool) {
-	if !l.maySend() {
-		return turn{}, false
-	}
-	return l.takeFrom(now, toSubmits, states...)
+	var nobody queue
+	return l.takeFrom(now, func(c *circuit) *queue {
+		if !l.maySend(c) {
+			return &nobody
+		}
+		return &c.submits
+	}, states...)
 }
 
 // takeRetry is takeFrom for retries, within their budget.
@@ -258,7 +264,7 @@ func (l *lane) soonest(now moment) moment {
 	at := never
 	for _, c := range l.order {
 		switch {
-		case c.state == open && !c.probing && (c.polls() || l.maySend() && !c.submits.empty()):
+		case c.state == open && !c.probing && (c.polls() || l.maySend(c) && !c.submits.empty()):
 			at = min(at, max(c.probe, l.probe))
 		case c.state != open && !c.retries.empty() && c.admits(now):
 			at = min(at, l.retries.next(now, l))
@@ -276,6 +282,7 @@ func (e *Engine) run(t turn) {
 	if h.undelivered {
 		h.manner = delivers
 		t.lane.sending++
+		t.circuit.sending++
 		e.running.Go(func() { e.poll(t, now) })
 		return
 	}

@@ -31,9 +31,9 @@ var keptHeaders = []string{
 // header can.
 const outgoingField = "outgoing request"
 
-// headOf makes the head of a request that is sent later, perhaps more than once: then
-// it needs a key by which the backend can tell.
-func headOf(r *http.Request, u Uncertain, id intent.ID) head {
+// headOf makes the head of a request that is sent later, perhaps more than once: it has
+// a key by which the backend can tell, whatever the config says of that by then.
+func headOf(r *http.Request, id intent.ID) head {
 	h := head{Method: r.Method, Target: r.URL.RequestURI(), Header: make(http.Header)}
 	for name, values := range r.Header {
 		if slices.Contains(keptHeaders, name) {
@@ -42,7 +42,7 @@ func headOf(r *http.Request, u Uncertain, id intent.ID) head {
 	}
 	acceptNoStream(h.Header)
 	preferNoWait(h.Header)
-	if h.Header.Get(keyHeader) == "" && u != UncertainFails {
+	if h.Header.Get(keyHeader) == "" {
 		h.Header.Set(keyHeader, id.String())
 	}
 	return h

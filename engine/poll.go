@@ -54,6 +54,7 @@ func (e *Engine) poll(t turn, started moment) {
 		delete(e.interrupts, h)
 	case delivers:
 		t.lane.sending--
+		t.circuit.sending--
 	}
 	e.leave(t, s.verdict(h))
 	e.finish(h, s)

@@ -123,7 +123,7 @@ func (x *exchange) postpone(r *http.Request, body []byte) (opening, error) {
 	}
 	in.Request, in.Captured = body, true
 	in, events := in.Begin(now)
-	head, err := x.engine.sealHead(in.ID, headOf(r, x.submission.Queue.OnUncertain, in.ID))
+	head, err := x.engine.sealHead(in.ID, headOf(r, in.ID))
 	if err != nil {
 		return opening{}, err
 	}

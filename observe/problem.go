@@ -130,6 +130,11 @@ func (p *Problem) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if p.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.RetryAfter.Seconds()))))
 	}
+	if p.Status == http.StatusRequestEntityTooLarge {
+		// Else the server reads what is left of the body before it answers, also of a client
+		// that waits for the word to send it.
+		h.Set("Connection", "close")
+	}
 	_ = writeJSON(w, r, p.Status, p) // a problem is always JSON
 }
 
