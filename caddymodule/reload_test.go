@@ -24,6 +24,7 @@ func TestReloadsUnderLoadLoseNothing(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	n := int(soak.Number(t, "INTENTS_RELOADS", 15))
 	tr := newTrial(t, seed)
+	tr.jobsGo = true
 	tr.start()
 	stop := tr.load(100)
 	changes := make(map[string]int)
