@@ -67,8 +67,9 @@ type Handler struct {
 	// request goes through the backend. Default: none.
 	AllowHost []string `json:"allow_host,omitempty"`
 
-	// Hosts (host, or host:port) that a submit may name with the header Webhook-URL, for
-	// jobs that have a webhook without a URL. Default: none.
+	// Hosts that a submit may name with the header Webhook-URL, for jobs that have a
+	// webhook without a URL: host for the scheme's default port, host:port for that port
+	// only. Default: none.
 	WebhookHosts []string `json:"webhook_hosts,omitempty"`
 
 	OwnURLs

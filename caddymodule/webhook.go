@@ -1,11 +1,13 @@
 package caddymodule
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -204,14 +206,26 @@ func (s starting) hookOf() (func(intent.ID) string, *observe.Problem) {
 		return nil, observe.BadRequest("Webhook-URL: " + err.Error())
 	}
 	u, _ := url.Parse(said) // it was, just now
-	if !slices.ContainsFunc(s.WebhookHosts, func(host string) bool {
-		return strings.EqualFold(host, u.Host) || strings.EqualFold(host, u.Hostname())
-	}) {
+	if !slices.ContainsFunc(s.WebhookHosts, func(host string) bool { return isHookHost(host, u) }) {
 		return nil, &observe.Problem{Status: http.StatusForbidden, Code: "webhook_host", Message: "Webhook-URL: this host is not told of intents"}
 	}
 	return func(id intent.ID) string {
 		return namedRecipient + base64.RawStdEncoding.EncodeToString(s.app.keys.Seal(id, hookField, []byte(said)))
 	}, nil
+}
+
+// isHookHost reports whether an entry of webhook_hosts allows a URL. One without a port
+// means the scheme's own.
+func isHookHost(entry string, u *url.URL) bool {
+	own := "443"
+	if u.Scheme == "http" {
+		own = "80"
+	}
+	host, port, err := net.SplitHostPort(entry)
+	if err != nil { // no port
+		host, port = strings.Trim(entry, "[]"), own
+	}
+	return strings.EqualFold(host, u.Hostname()) && port == cmp.Or(u.Port(), own)
 }
 
 // parseWebhook parses

@@ -99,10 +99,11 @@ func TestAWebhookThatFailedIsToldAgain(t *testing.T) {
 func TestASubmitNamesItsWebhookWithinBounds(t *testing.T) {
 	s := newSite(t)
 	url, got := receiver(t)
-	s.serve(strings.Replace(hooked(report, "webhook {\nsecret "+hookSecret+"\nallow_private\n}"), "intents TO {", "intents TO {\nwebhook_hosts 127.0.0.1", 1))
+	s.serve(strings.Replace(hooked(report, "webhook {\nsecret "+hookSecret+"\nallow_private\n}"), "intents TO {", "intents TO {\nwebhook_hosts hooks.example [::1] "+strings.TrimPrefix(url, "http://"), 1))
 	for bad, code := range map[string]int{
 		"https://evil.example/hook": 403, "http://127.0.0.1@evil.example/": 400, "http://127.0.0.1.evil.example/": 403,
-		"ftp://127.0.0.1/": 400, "/hook": 400, "http://127.0.0.1/" + strings.Repeat("x", 2<<10): 400, "http://[::1]/": 403,
+		"ftp://127.0.0.1/": 400, "/hook": 400, "http://127.0.0.1/" + strings.Repeat("x", 2<<10): 400, "http://[::1]:81/": 403, "http://127.0.0.1/": 403,
+		"https://hooks.example:8443/": 403, "https://hooks.example:80/": 403, "http://hooks.example:443/": 403, "https://hooks.example.:443/": 403,
 	} {
 		require.Equal(t, code, s.do("POST", "/reports/generate", `{}`, "Webhook-URL", bad).StatusCode, bad)
 	}

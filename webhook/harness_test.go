@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,6 +31,8 @@ type tester struct {
 	sender    *Sender
 	receivers *receivers
 	outcomes  []Outcome
+	keeps     atomic.Int64
+	missing   atomic.Value // of string: the config has no recipient that begins like this
 	log       *bytes.Buffer
 }
 
@@ -48,9 +51,9 @@ func (wt *tester) start() {
 	var mu sync.Mutex
 	logger := slog.New(slog.NewTextHandler(wt.log, nil))
 	wt.sender = New(Config{
-		Outbox: wt.store,
+		Outbox: counting{wt.store, &wt.keeps},
 		Lookup: func(m *store.Message) (Target, error) {
-			if strings.HasPrefix(m.To, "gone") {
+			if missing, _ := wt.missing.Load().(string); missing != "" && strings.HasPrefix(m.To, missing) {
 				return Target{}, ErrNoTarget
 			}
 			return Target{URL: m.To, Secret: secret}, nil
@@ -88,10 +91,21 @@ func (wt *tester) advance(d time.Duration) {
 	synctest.Wait()
 }
 
+// counting counts what the sender puts back.
+type counting struct {
+	Outbox
+	keeps *atomic.Int64
+}
+
+func (c counting) Keep(ctx context.Context, m store.Message) error {
+	c.keeps.Add(1)
+	return c.Outbox.Keep(ctx, m)
+}
+
 // waiting are the messages in the outbox.
 func (wt *tester) waiting() []store.Message {
 	wt.t.Helper()
-	messages, err := wt.store.Messages(wt.t.Context(), store.MessageID{}, 1000)
+	messages, err := wt.store.Messages(wt.t.Context(), store.MessageID{}, 10000)
 	require.NoError(wt.t, err)
 	return messages
 }
@@ -107,6 +121,7 @@ type receivers struct {
 }
 
 type got struct {
+	host   string
 	at     time.Time
 	header http.Header
 	body   []byte
@@ -115,7 +130,7 @@ type got struct {
 func (r *receivers) RoundTrip(q *http.Request) (*http.Response, error) {
 	body, _ := io.ReadAll(q.Body)
 	r.mu.Lock()
-	r.got = append(r.got, got{time.Now(), q.Header.Clone(), body})
+	r.got = append(r.got, got{q.URL.Host, time.Now(), q.Header.Clone(), body})
 	answer := r.answers[q.URL.Host]
 	r.mu.Unlock()
 	if answer == nil {

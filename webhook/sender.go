@@ -8,7 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -64,20 +64,16 @@ const (
 	keepDead   = 30 * 24 * time.Hour // for an operator to look at
 )
 
-// Bounds of what is under way at the same time: one receiver that hangs must not keep
-// the others waiting.
 const (
-	maxSending      = 64
-	maxSendingToOne = 8
-	yield           = 2 * time.Second // until a message has its turn whose receiver has enough
-)
-
-const (
-	lookEvery   = 5 * time.Second
-	lookAtMost  = 200 * time.Millisecond // between two looks, however much is going on
-	cleanEvery  = time.Hour
-	cleanAtOnce = 200
-	outboxTime  = 10 * time.Second
+	lookEvery      = 5 * time.Second
+	lookWhenBehind = time.Second
+	lookAtMost     = 200 * time.Millisecond // between two looks, however much is going on
+	collectAtOnce  = 256
+	lease          = sendTimeout + time.Minute // of a message that was collected
+	cleanEvery     = time.Hour
+	cleanAtOnce    = 200
+	outboxTime     = 10 * time.Second
+	maxKeeping     = 64 // at the same time: a store makes one sync of them
 )
 
 // A Sender delivers messages. Make it with [New], then Start it; Stop joins all it has
@@ -90,10 +86,7 @@ type Sender struct {
 	cancel context.CancelFunc
 	loops  sync.WaitGroup
 	trying sync.WaitGroup
-
-	mu      sync.Mutex
-	sending int
-	to      map[string]int // of those, by host
+	hosts  hosts
 }
 
 // New returns a Sender that does nothing yet.
@@ -105,7 +98,7 @@ func New(c Config) *Sender {
 		wake:   make(chan struct{}, 1),
 		ctx:    ctx,
 		cancel: cancel,
-		to:     make(map[string]int),
+		hosts:  hosts{known: make(map[string]*host)},
 	}
 }
 
@@ -121,6 +114,12 @@ func (s *Sender) Stop() {
 	s.cancel()
 	s.loops.Wait()
 	s.trying.Wait()
+	var waiting []store.Message
+	for _, p := range s.hosts.empty() {
+		p.message.Due = time.Now()
+		waiting = append(waiting, p.message)
+	}
+	s.keepAll(waiting)
 	for _, way := range s.ways {
 		if t, ok := way.(*http.Transport); ok {
 			t.CloseIdleConnections()
@@ -139,13 +138,14 @@ func (s *Sender) Wake() {
 // deliver looks for what is due. Start starts it, Stop ends it.
 func (s *Sender) deliver() {
 	for {
-		more := s.deliverOnce(s.ctx)
-		pause := lookEvery
-		if more {
-			pause = 0
+		for s.deliverOnce(s.ctx) {
 		}
 		if !s.sleep(lookAtMost) {
 			return
+		}
+		pause := lookEvery
+		if s.hosts.behind(time.Now()) {
+			pause = lookWhenBehind
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -169,87 +169,111 @@ func (s *Sender) sleep(d time.Duration) bool {
 }
 
 // deliverOnce starts a try of what is due, as far as there is room, and reports whether
-// there may be more.
+// there may be more. What it cannot try is due later: those behind it have their turn.
 func (s *Sender) deliverOnce(ctx context.Context) (more bool) {
-	s.mu.Lock()
-	room := maxSending - s.sending
-	s.mu.Unlock()
-	if room <= 0 {
-		return true
-	}
 	now := time.Now()
-	messages, err := s.Outbox.Collect(ctx, now, now.Add(sendTimeout+time.Minute), room)
+	messages, err := s.Outbox.Collect(ctx, now, now.Add(lease), collectAtOnce)
 	if err != nil {
 		if ctx.Err() == nil {
 			s.Logger().Error("collecting webhook messages", "err", err)
 		}
 		return false
 	}
+	var later []store.Message
 	for _, m := range messages {
-		s.begin(ctx, m)
+		if !s.begin(ctx, &m, now.Add(lease)) {
+			later = append(later, m)
+		}
 	}
-	return len(messages) == room
+	s.keepAll(later)
+	return len(messages) == collectAtOnce
 }
 
-// begin starts a try, unless the receiver has enough of them.
-func (s *Sender) begin(ctx context.Context, m store.Message) {
-	target, err := s.Lookup(&m)
+// begin starts a try or has the message wait for its turn. Else it has changed the
+// message, which is to be kept.
+func (s *Sender) begin(ctx context.Context, m *store.Message, till time.Time) bool {
+	target, err := s.Lookup(m)
 	if err != nil {
-		s.bury(m, err.Error())
+		s.miss(m, err.Error())
+		return false
+	}
+	p := parcel{message: *m, target: target, host: hostOf(target.URL), lease: till}
+	switch v, until, why := s.hosts.admit(p, time.Now()); v {
+	case sendIt:
+		s.trying.Go(func() { s.try(ctx, p) })
+	case putBack:
+		m.Due = until
+		return false
+	case heldBack:
+		s.postpone(m, heldFailure+why, until)
+		return false
+	}
+	return true
+}
+
+const heldFailure = "its host is held off: "
+
+// miss postpones a message whose recipient the config does not have. A reload may bring
+// it back, and another Caddy may know it: the first time costs nothing.
+func (s *Sender) miss(m *store.Message, why string) {
+	if m.Failure == why {
+		s.postpone(m, why, time.Time{})
 		return
 	}
-	host := hostOf(target.URL)
-	s.mu.Lock()
-	full := s.to[host] >= maxSendingToOne
-	if !full {
-		s.to[host]++
-		s.sending++
-	}
-	s.mu.Unlock()
-	if full {
-		m.Due = time.Now().Add(yield)
+	m.Failure = why
+	m.Due = time.Now().Add(pause(max(m.Attempts, 1)))
+	s.report(Postponed)
+}
+
+// try sends a message once, and starts what has waited for that. Its goroutine is joined
+// by Stop.
+func (s *Sender) try(ctx context.Context, p parcel) {
+	m, began := p.message, time.Now()
+	a := s.send(ctx, &m, p.target)
+	if !a.taken && ctx.Err() != nil { // we stop: that says nothing about the receiver
+		s.hosts.stopped(p.host)
+		m.Due = time.Now()
 		s.keep(m)
 		return
 	}
-	s.trying.Go(func() { s.try(ctx, m, target, host) })
-}
-
-func hostOf(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return ""
+	now := time.Now()
+	held, until, why := s.hosts.done(p.host, a, now.Sub(began), now)
+	for next, ok := s.hosts.next(now); ok; next, ok = s.hosts.next(now) {
+		s.trying.Go(func() { s.try(ctx, next) })
 	}
-	return u.Host
-}
-
-// try sends a message once. Its goroutine is joined by Stop.
-func (s *Sender) try(ctx context.Context, m store.Message, target Target, host string) {
-	defer func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.sending--
-		if s.to[host]--; s.to[host] == 0 {
-			delete(s.to, host)
-		}
-	}()
-	a := s.send(ctx, &m, target)
 	switch {
 	case a.taken:
 		s.discard(m)
 		s.report(Taken)
-	case ctx.Err() != nil: // we stop: that says nothing about the receiver
-		m.Due = time.Now()
+	case a.gone:
+		s.bury(&m, a.failure)
 		s.keep(m)
-	case a.gone, m.Attempts+1 >= maxTries:
-		s.bury(m, a.failure)
 	default:
-		m.Attempts++
-		m.Failure = a.failure
-		m.Due = time.Now().Add(max(pause(m.Attempts), a.retryAfter))
-		s.Logger().Debug("a webhook was not taken", "intent", m.Intent, "seq", m.Seq, "attempt", m.Attempts, "failure", a.failure)
+		s.postpone(&m, a.failure, now.Add(a.retryAfter))
 		s.keep(m)
-		s.report(Postponed)
 	}
+	var later []store.Message
+	for _, p := range held {
+		s.postpone(&p.message, heldFailure+why, until)
+		later = append(later, p.message)
+	}
+	s.keepAll(later)
+}
+
+// postpone counts a try that came to nothing: there will be another, not before the time
+// told, or there were enough.
+func (s *Sender) postpone(m *store.Message, why string, notBefore time.Time) {
+	if m.Attempts+1 >= maxTries {
+		s.bury(m, why)
+		return
+	}
+	m.Attempts++
+	m.Failure = why
+	if m.Due = time.Now().Add(pause(m.Attempts)); m.Due.Before(notBefore) {
+		m.Due = notBefore
+	}
+	s.Logger().Debug("a webhook was not taken", "intent", m.Intent, "seq", m.Seq, "attempt", m.Attempts, "failure", why)
+	s.report(Postponed)
 }
 
 // pause is the time from a try to the next.
@@ -264,6 +288,7 @@ func pause(attempts int) time.Duration {
 // An attempt is what came of sending.
 type attempt struct {
 	taken      bool
+	answered   bool // or was not asked: its host is not to blame
 	gone       bool // the receiver wants no more
 	failure    string
 	retryAfter time.Duration
@@ -276,11 +301,11 @@ func (s *Sender) send(ctx context.Context, m *store.Message, target Target) atte
 	defer cancel()
 	body, err := bodyOf(m)
 	if err != nil {
-		return attempt{gone: true, failure: err.Error()}
+		return attempt{answered: true, gone: true, failure: err.Error()}
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, target.URL, strings.NewReader(string(body)))
 	if err != nil {
-		return attempt{gone: true, failure: "its URL cannot be used"}
+		return attempt{answered: true, gone: true, failure: "its URL cannot be used"}
 	}
 	id, now := IDOf(m.MessageID), time.Now()
 	r.Header.Set("Content-Type", "application/json")
@@ -296,11 +321,11 @@ func (s *Sender) send(ctx context.Context, m *store.Message, target Target) atte
 	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10) // for the connection's sake
 	switch {
 	case resp.StatusCode >= 200 && resp.StatusCode < 300:
-		return attempt{taken: true}
+		return attempt{answered: true, taken: true}
 	case resp.StatusCode == http.StatusGone: // so Standard Webhooks: no more of them
-		return attempt{gone: true, failure: "it answered 410: it wants no more"}
+		return attempt{answered: true, gone: true, failure: "it answered 410: it wants no more"}
 	}
-	a := attempt{failure: fmt.Sprintf("it answered %d", resp.StatusCode)}
+	a := attempt{answered: true, failure: fmt.Sprintf("it answered %d", resp.StatusCode)}
 	if seconds, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 64); err == nil {
 		a.retryAfter = time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second
 	}
@@ -319,12 +344,11 @@ func why(err error) string {
 }
 
 // bury gives a message up. It stays, for an operator to look at and send again.
-func (s *Sender) bury(m store.Message, why string) {
+func (s *Sender) bury(m *store.Message, why string) {
 	m.Attempts++
 	m.Dead, m.Failure = true, why
 	m.Due = time.Now()
 	s.Logger().Error("a webhook was given up", "intent", m.Intent, "job", m.Job, "seq", m.Seq, "attempt", m.Attempts, "failure", why)
-	s.keep(m)
 	s.report(Dropped)
 }
 
@@ -340,6 +364,17 @@ func (s *Sender) keep(m store.Message) {
 	defer cancel()
 	if err := s.Outbox.Keep(ctx, m); err != nil && !errors.Is(err, store.ErrNotFound) {
 		s.Logger().Error("noting what became of a webhook", "intent", m.Intent, "seq", m.Seq, "err", err)
+	}
+}
+
+// keepAll keeps many at the same time.
+func (s *Sender) keepAll(messages []store.Message) {
+	var keeping sync.WaitGroup
+	for part := range slices.Chunk(messages, maxKeeping) {
+		for _, m := range part {
+			keeping.Go(func() { s.keep(m) })
+		}
+		keeping.Wait()
 	}
 }
 

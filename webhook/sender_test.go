@@ -152,12 +152,93 @@ func TestOneThatHangsKeepsNobodyWaiting(t *testing.T) {
 	})
 }
 
-func TestARecipientThatTheConfigDoesNotHaveIsGivenUp(t *testing.T) {
+func TestThousandsForOneThatHangsKeepNobodyWaitingAndCostFewWrites(t *testing.T) {
 	inBubble(t, func(t *testing.T, wt *tester) {
-		wt.tell("gone")
+		const many = 3000
+		wt.receivers.script("a.example", hang)
+		wt.sender.Stop() // as after an outage: all of them are due before the last one
+		for range many {
+			wt.tell("https://a.example/hook")
+		}
+		wt.start()
+		reached := func() (n int) {
+			for _, g := range wt.receivers.all() {
+				if g.host == "b.example" {
+					n++
+				}
+			}
+			return n
+		}
+		for i := range 20 { // through the guess, the holds and the probes
+			wt.tell("https://b.example/hook")
+			wt.advance(2 * time.Second)
+			require.Equal(t, i+1, reached(), "at %s", time.Duration(2*i)*time.Second)
+		}
+		require.Less(t, wt.keeps.Load(), int64(3*many), "in 40 s")
+		wt.advance(time.Hour)
+		require.Less(t, wt.keeps.Load(), int64(10*many), "in an hour: as many as pauses of a message")
+		require.Less(t, len(wt.receivers.all()), 100, "one probe at a time")
+		wt.receivers.script("a.example", nil)
+		wt.advance(2 * maxPause)
+		require.Empty(t, wt.waiting(), "it has come back")
+	})
+}
+
+func TestABurstForAGoodReceiverIsTakenSoon(t *testing.T) {
+	inBubble(t, func(t *testing.T, wt *tester) {
+		wt.receivers.script("a.example", func(r *http.Request) (*http.Response, error) {
+			<-time.After(50 * time.Millisecond) // virtual
+			return code(http.StatusNoContent)(r)
+		})
+		for range 3000 {
+			wt.tell("https://a.example/hook")
+		}
+		wt.advance(90 * time.Second)
+		require.Zero(t, len(wt.waiting()))
+		require.Less(t, wt.keeps.Load(), int64(2*3000))
+	})
+}
+
+func TestAHostThatAnswersAgainIsHeldOffNoLonger(t *testing.T) {
+	inBubble(t, func(t *testing.T, wt *tester) {
+		wt.receivers.script("a.example", hang)
+		for range holdAfter {
+			wt.tell("https://a.example/hook")
+		}
+		wt.advance(sendTimeout + time.Second)
+		tried := len(wt.receivers.all())
+		wt.tell("https://a.example/hook")
+		require.Len(t, wt.receivers.all(), tried, "it is held off")
+		wt.receivers.script("a.example", nil)
+		wt.advance(firstHold + 2*lookEvery)
+		require.Empty(t, wt.waiting())
+		wt.tell("https://a.example/hook")
 		wt.advance(time.Second)
+		require.Empty(t, wt.waiting())
+	})
+}
+
+func TestARecipientThatTheConfigDoesNotHaveIsGivenUpAfterADay(t *testing.T) {
+	inBubble(t, func(t *testing.T, wt *tester) {
+		wt.missing.Store("gone")
+		wt.tell("gone")
+		wt.advance(12 * time.Hour)
+		require.False(t, wt.waiting()[0].Dead)
+		wt.advance(36 * time.Hour)
 		require.True(t, wt.waiting()[0].Dead)
 		require.Equal(t, ErrNoTarget.Error(), wt.waiting()[0].Failure)
+	})
+}
+
+func TestARecipientThatTheConfigHasAgainIsTold(t *testing.T) {
+	inBubble(t, func(t *testing.T, wt *tester) {
+		wt.missing.Store("https://a")
+		wt.tell("https://a.example/hook")
+		require.Zero(t, wt.waiting()[0].Attempts, "a reload costs no try")
+		wt.missing.Store("")
+		wt.advance(20 * time.Second)
+		require.Empty(t, wt.waiting())
+		require.Len(t, wt.receivers.all(), 1)
 	})
 }
 
