@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -134,17 +135,23 @@ type openStore struct {
 // openStores returns those that a request is about, in the order of their addresses:
 // all, or the one that the query names by `store`. There are several while a config that
 // names another one takes over.
-func openStores(r *http.Request) ([]openStore, error) {
-	wanted := r.URL.Query().Get("store")
+func openStores(q url.Values) ([]openStore, error) {
+	wanted := q.Get("store")
 	var all []openStore
+	var addresses []string
 	installations.Range(func(key, value any) bool {
 		address := key.(string)
+		addresses = append(addresses, address)
 		if p := value.(*installation).parts.Load(); p != nil && (wanted == "" || wanted == address) {
 			all = append(all, openStore{address, p})
 		}
 		return true
 	})
-	if len(all) == 0 {
+	switch {
+	case wanted != "" && len(addresses) > 0 && !slices.Contains(addresses, wanted):
+		slices.Sort(addresses)
+		return nil, observe.BadRequest(fmt.Sprintf("store: %q is not in use; write one of %q", wanted, addresses))
+	case len(all) == 0:
 		return nil, &observe.Problem{Status: http.StatusServiceUnavailable, Code: "unavailable", Message: "no such store is open; the log says why"}
 	}
 	slices.SortFunc(all, func(a, b openStore) int { return cmp.Compare(a.address, b.address) })
@@ -158,13 +165,22 @@ func addressesOf(all []openStore) (addresses []string) {
 	return addresses
 }
 
+// storesOf are the open stores for a request whose query can say no more than which.
+func storesOf(r *http.Request) ([]openStore, error) {
+	q, err := readQuery(r)
+	if err != nil {
+		return nil, err
+	}
+	return openStores(q)
+}
+
 // storeOf finds the intent that a request names, and the store that has it.
 func storeOf(r *http.Request) (openStore, intent.Intent, error) {
 	id, err := intent.ParseID(r.PathValue("id"))
 	if err != nil {
 		return openStore{}, intent.Intent{}, observe.BadRequest(fmt.Sprintf("%q is no intent's id", r.PathValue("id")))
 	}
-	open, err := openStores(r)
+	open, err := storesOf(r)
 	if err != nil {
 		return openStore{}, intent.Intent{}, err
 	}
@@ -180,14 +196,25 @@ func storeOf(r *http.Request) (openStore, intent.Intent, error) {
 	return openStore{}, intent.Intent{}, observe.NotFound()
 }
 
-// onlyQuery refuses what nobody would look at: a filter with a typing error picks all.
-func onlyQuery(r *http.Request, known ...string) error {
-	for name := range r.URL.Query() {
-		if name != "store" && !slices.Contains(known, name) {
-			return observe.BadRequest(fmt.Sprintf("%s is unknown here; there are %s and store", name, strings.Join(known, ", ")))
+// readQuery refuses what nobody would look at: a filter with a typing error picks all.
+// Only ids can be several.
+func readQuery(r *http.Request, known ...string) (url.Values, error) {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, observe.BadRequest("the query: " + err.Error())
+	}
+	known = append(known, "store")
+	for _, name := range slices.Sorted(maps.Keys(q)) {
+		switch values := q[name]; {
+		case !slices.Contains(known, name):
+			return nil, observe.BadRequest(fmt.Sprintf("%q is unknown here; there is %s", name, strings.Join(known, ", ")))
+		case len(values) > 1 && name != "id":
+			return nil, observe.BadRequest(fmt.Sprintf("%s: there are %d; write one", name, len(values)))
+		case slices.Contains(values, ""):
+			return nil, observe.BadRequest(name + ": it is empty; write a value, or leave it out")
 		}
 	}
-	return nil
+	return q, nil
 }
 
 // maxAdminBody bounds what an operator says, in bytes.

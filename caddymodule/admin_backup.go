@@ -20,7 +20,7 @@ type archivable interface {
 
 // serveBackup answers with a copy of the store as it stands.
 func serveBackup(w http.ResponseWriter, r *http.Request) error {
-	open, err := openStores(r)
+	open, err := storesOf(r)
 	if err != nil {
 		return err
 	}

@@ -92,14 +92,15 @@ func (c *changed) take() (ids []intent.ID, pending, missed int) {
 // serveChanges streams what changes: a frame at once, then at most one a second, and at
 // least one in five. With ids it is about these, and the first frame has them all.
 func (a *adminAPI) serveChanges(w http.ResponseWriter, r *http.Request) error {
-	if err := onlyQuery(r, "scope", "job", "id"); err != nil {
-		return err
-	}
-	only, err := followedIDs(r.URL.Query()["id"])
+	q, err := readQuery(r, "scope", "job", "id")
 	if err != nil {
 		return err
 	}
-	open, err := openStores(r)
+	only, err := followedIDs(q["id"])
+	if err != nil {
+		return err
+	}
+	open, err := openStores(q)
 	if err != nil {
 		return err
 	}
@@ -108,7 +109,7 @@ func (a *adminAPI) serveChanges(w http.ResponseWriter, r *http.Request) error {
 	for _, s := range open {
 		c := &changed{
 			store: s, only: only, bell: bell, pending: make(map[intent.ID]bool),
-			filter: store.Filter{Scope: r.URL.Query().Get("scope"), Job: r.URL.Query().Get("job")},
+			filter: store.Filter{Scope: q.Get("scope"), Job: q.Get("job")},
 		}
 		for id := range only {
 			c.add(id)

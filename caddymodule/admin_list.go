@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"net/url"
 	"path"
 	"slices"
 	"strconv"
@@ -73,11 +74,15 @@ func serveIntents(w http.ResponseWriter, r *http.Request) error {
 		w.WriteHeader(http.StatusSeeOther)
 		return nil
 	}
-	filter, err := readAdminFilter(r)
+	q, err := readQuery(r, "scope", "job", "status", "running", "older", "unchanged", "waiting", "unknown", "limit", "before")
 	if err != nil {
 		return err
 	}
-	open, err := openStores(r)
+	filter, err := readAdminFilter(q)
+	if err != nil {
+		return err
+	}
+	open, err := openStores(q)
 	if err != nil {
 		return err
 	}
@@ -124,12 +129,8 @@ func listAll(r *http.Request, open []openStore, filter store.Filter) (rows []row
 }
 
 // readAdminFilter reads what a list is to pick.
-func readAdminFilter(r *http.Request) (store.Filter, error) {
+func readAdminFilter(q url.Values) (store.Filter, error) {
 	f := store.Filter{Limit: usualPage}
-	if err := onlyQuery(r, "scope", "job", "status", "running", "older", "unchanged", "waiting", "unknown", "limit", "before"); err != nil {
-		return f, err
-	}
-	q := r.URL.Query()
 	f.Scope, f.Job, f.Waiting, f.Unknown = q.Get("scope"), q.Get("job"), q.Get("waiting"), q.Get("unknown")
 	if said := q.Get("status"); said != "" {
 		f.Status = intent.Status(strings.ToUpper(said))

@@ -87,7 +87,7 @@ type counting interface {
 
 // serveStats answers how it stands with every store.
 func serveStats(w http.ResponseWriter, r *http.Request) error {
-	open, err := openStores(r)
+	open, err := storesOf(r)
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ var errDrained = errors.New("an operator drains this process")
 // serveDrain ends all streams and lets none begin, with POST, until DELETE: clients go
 // where the load balancer leads them. Everything else goes on.
 func serveDrain(w http.ResponseWriter, r *http.Request) error {
-	open, err := openStores(r)
+	open, err := storesOf(r)
 	if err != nil {
 		return err
 	}

@@ -57,11 +57,11 @@ const (
 // serveLetters answers the messages that were given up, or with all=true those too that
 // are on their way.
 func serveLetters(w http.ResponseWriter, r *http.Request) error {
-	if err := onlyQuery(r, "all", "limit", "after"); err != nil {
+	q, err := readQuery(r, "all", "limit", "after")
+	if err != nil {
 		return err
 	}
-	q, all, limit := r.URL.Query(), false, usualPage
-	var err error
+	all, limit := false, usualPage
 	if q.Has("all") {
 		if all, err = strconv.ParseBool(q.Get("all")); err != nil {
 			return observe.BadRequest(fmt.Sprintf("all: %q is not true or false", q.Get("all")))
@@ -72,7 +72,7 @@ func serveLetters(w http.ResponseWriter, r *http.Request) error {
 			return observe.BadRequest(fmt.Sprintf("limit: %q is no number from 1 to %d", said, maxPage))
 		}
 	}
-	open, err := openStores(r)
+	open, err := openStores(q)
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (s openStore) letters(r *http.Request, all bool, limit int, after string) (
 
 // letterOf finds the message that a request names, and the store that has it.
 func letterOf(r *http.Request) (openStore, store.Message, error) {
-	open, err := openStores(r)
+	open, err := storesOf(r)
 	if err != nil {
 		return openStore{}, store.Message{}, err
 	}

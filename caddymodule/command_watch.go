@@ -149,7 +149,11 @@ func (w *watching) show(f *change) error {
 			w.progress.set(v, time.Now())
 			continue
 		}
-		if err := json.NewEncoder(w.out).Encode(v); err != nil {
+		line, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintln(w.out, escapeControls(string(line))); err != nil {
 			return err
 		}
 	}

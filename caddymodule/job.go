@@ -113,6 +113,7 @@ func (j *Job) compile(o adapter.Options, missing func(header, placeholder string
 	if j.Name == "" {
 		return nil, errors.New("name: missing; write `job <name> {`")
 	}
+	stateAdds := j.hasPreset() && (j.State == nil || j.State.Expr == "")
 	j, err := j.overPreset()
 	if err != nil {
 		return nil, err
@@ -160,6 +161,7 @@ func (j *Job) compile(o adapter.Options, missing func(header, placeholder string
 		CopyHeaders:      j.CopyHeaders,
 		Queue:            queue,
 		Respond:          respond,
+		StateAdds:        stateAdds,
 	}
 	if hooks != nil { // a nil one is no Teller
 		compiledJob.Teller = hooks

@@ -33,6 +33,7 @@ type Job struct {
 	MaxBody          int64    // of a submit that is captured because an expression reads it, or queued; bytes
 	Teller           Teller   // nil: nobody is told of events but observers
 	Queue            *Queue   // nil: a submit is sent while its client waits
+	StateAdds        bool     // a state in its config has no expression: it adds to a preset's
 }
 
 // A Backend is a way to one job API and how much of it may be used. Lanes with

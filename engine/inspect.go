@@ -22,8 +22,8 @@ type Inspection struct {
 	Last *LastPoll // nil if nothing is remembered
 
 	// The line of the job's config that begins the block where a word has to stand for
-	// it to be known: "" if the state is looked for by auto. Configured says whether the
-	// config has the job at all.
+	// it to be known: "" if the state is looked for by auto, or is a preset's, which an
+	// expression would replace. Configured says whether the config has the job at all.
 	StateExpr  string
 	Configured bool
 }
@@ -59,7 +59,10 @@ func (e *Engine) Inspect(in *intent.Intent) Inspection {
 	i.Polled, i.Held = e.Polling(in.ID)
 	job := e.Job(JobName{Scope: in.Scope, Name: in.Job})
 	if job != nil {
-		i.Configured, i.StateExpr = true, job.Adapter.StateExpr(in)
+		i.Configured = true
+		if !job.StateAdds {
+			i.StateExpr = job.Adapter.StateExpr(in)
+		}
 	}
 	i.Last = e.lastPolls.get(in.ID).shown(in, job)
 	e.mu.Lock()
