@@ -168,6 +168,42 @@ func TestTheLineForAnUnknownWordKeepsTheWordsOfAPreset(t *testing.T) {
 	require.Equal(t, "state body.status", s.shown(id)["unknown"].(map[string]any)["within"])
 }
 
+func TestAPageOfMessagesGoesOnWhereOneHasGone(t *testing.T) {
+	s := newSite(t)
+	hook, _ := receiver(t, http.StatusGone, http.StatusGone, http.StatusGone)
+	s.serve(hooked(mappedReport, "webhook "+hook+" {\nsecret "+hookSecret+"\nallow_private\n}"))
+	for range 3 {
+		_, jobID := s.submit()
+		s.backend.Finishes(jobID)
+	}
+	ids := func(answer map[string]any) (all []string) {
+		for _, m := range answer["messages"].([]any) {
+			all = append(all, m.(map[string]any)["id"].(string))
+		}
+		return all
+	}
+	var all []string
+	require.Eventually(t, func() bool {
+		_, answer := s.admin("GET", "webhooks", "")
+		all = ids(answer)
+		return len(all) == 3
+	}, 30*time.Second, 10*time.Millisecond)
+	_, page := s.admin("GET", "webhooks?limit=1", "")
+	require.Equal(t, all[:1], ids(page))
+	code, _ := s.admin("DELETE", "webhooks/"+all[0], "")
+	require.Equal(t, http.StatusOK, code)
+
+	code, page = s.admin("GET", "webhooks?limit=1&after="+page["next"].(string), "")
+	require.Equal(t, http.StatusOK, code, page)
+	require.Equal(t, all[1:2], ids(page))
+	code, page = s.admin("GET", "webhooks?after="+page["next"].(string), "")
+	require.Equal(t, http.StatusOK, code, page)
+	require.Equal(t, all[2:], ids(page))
+	require.NotContains(t, page, "next")
+	code, _ = s.admin("GET", "webhooks?after=x", "")
+	require.Equal(t, http.StatusBadRequest, code)
+}
+
 func TestAnOperatorCancelsAndEndsByTheAdminAPI(t *testing.T) {
 	s := newSite(t)
 	s.serve(mappedReport)

@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-intents/caddy-intents/adapter"
 	"github.com/caddy-intents/caddy-intents/engine"
@@ -71,10 +74,10 @@ type lastPoll struct {
 // An unknownWord is a state that the config does not map, and what to write.
 type unknownWord struct {
 	Word   string   `json:"word"`
-	Job    string   `json:"job"`    // in whose block it has to be said
-	Within string   `json:"within"` // the line that begins the block with the words
-	Add    string   `json:"add"`    // the line to add there, if the word means that the job is done
-	Or     []string `json:"or"`     // what it may mean instead
+	Job    string   `json:"job"`           // in whose block it has to be said
+	Within string   `json:"within"`        // the line that begins the block with the words
+	Add    string   `json:"add,omitempty"` // the line to add there, if the word means that the job is done; "" if no line can say it
+	Or     []string `json:"or"`            // what it may mean instead
 }
 
 func (s openStore) detail(ctx context.Context, id intent.ID) (*detail, error) {
@@ -85,7 +88,7 @@ func (s openStore) detail(ctx context.Context, id intent.ID) (*detail, error) {
 	i := s.engine.Inspect(&in)
 	v := &detail{
 		row: s.row(&in), Store: s.address, DeadlineAt: in.Deadline.UTC(), Host: in.Host, Client: in.Client, Owned: in.Owner != "",
-		Params: in.Params, Result: in.Result, ResultURL: in.ResultURL, Attempts: in.Attempts, Cancel: in.Cancel, ExpiresAt: in.Expires.UTC(),
+		Params: i.Params, Result: in.Result, ResultURL: in.ResultURL, Attempts: in.Attempts, Cancel: in.Cancel, ExpiresAt: in.Expires.UTC(),
 		Unreadable: spell(in.Unreadable), Missing: spell(in.Missing),
 		Holder:   holder{i.Held, i.Epoch, i.Doing},
 		Watchers: watchers{s.hub.ObserversOf(id), i.Watched.UTC()},
@@ -128,21 +131,46 @@ func newUnknownWord(in *intent.Intent, i engine.Inspection) *unknownWord {
 	}
 	return &unknownWord{
 		Word: in.UnknownState, Job: in.Job,
-		Within: strings.TrimSpace("state " + token(i.StateExpr)), Add: "completed " + quoted(in.UnknownState),
+		Within: strings.TrimSpace("state " + token(i.StateExpr)), Add: lineFor(in.UnknownState),
 		Or: slices.DeleteFunc(adapter.StatusNames(), func(s string) bool { return s == "completed" }),
 	}
 }
 
+// longestWord is how much of a word can be compared, in bytes: of one that is so long, or
+// almost, a part may have been cut off.
+const longestWord = 128
+
+// lineFor is the line that makes a word mean completed; "" if there is none, as for a word
+// that the Caddyfile would read as something else.
+func lineFor(word string) string {
+	line := "completed " + quoted(word)
+	tokens, err := caddyfile.Tokenize([]byte(line), "")
+	if err != nil || len(word) > longestWord-utf8.UTFMax || strings.Contains(word, "{$") {
+		return ""
+	}
+	d, s := caddyfile.NewDispenser(tokens), new(adapter.State)
+	if !d.Next() || parseStateWords(d, s, "completed") != nil || !slices.Equal(s.Words["completed"], []string{word}) {
+		return ""
+	}
+	return line
+}
+
 // answerDetail answers with an intent as it stands.
 func answerDetail(w http.ResponseWriter, r *http.Request, code int, s openStore, id intent.ID) error {
+	return answerTried(w, r, code, s, id, false)
+}
+
+// answerTried is answerDetail that says too whether a delivery was tried instead of a poll.
+func answerTried(w http.ResponseWriter, r *http.Request, code int, s openStore, id intent.ID, delivery bool) error {
 	v, err := s.detail(r.Context(), id)
 	if err != nil {
 		return err
 	}
 	return answerJSON(w, code, struct {
-		OK     bool    `json:"ok"`
-		Intent *detail `json:"intent"`
-	}{true, v})
+		OK       bool    `json:"ok"`
+		Delivery bool    `json:"delivery,omitempty"`
+		Intent   *detail `json:"intent"`
+	}{true, delivery, v})
 }
 
 func serveIntent(w http.ResponseWriter, r *http.Request) error {
@@ -172,7 +200,7 @@ const (
 )
 
 // servePoll has an intent polled now, and answers with what came of it: 202 if that is
-// not there in time.
+// not there in time. Of a submit that waits in a queue it is the next try to deliver it.
 func servePoll(w http.ResponseWriter, r *http.Request) error {
 	s, in, err := storeOf(r)
 	if err != nil {
@@ -186,7 +214,7 @@ func servePoll(w http.ResponseWriter, r *http.Request) error {
 	} else if err != nil {
 		return err
 	}
-	return answerDetail(w, r, code, s, in.ID)
+	return answerTried(w, r, code, s, in.ID, in.Outgoing != nil)
 }
 
 // serveAdminCancel cancels the job at the backend and with it the intent.

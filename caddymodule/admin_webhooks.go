@@ -1,6 +1,9 @@
 package caddymodule
 
 import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -81,49 +84,73 @@ func serveLetters(w http.ResponseWriter, r *http.Request) error {
 		Messages []letter `json:"messages"`
 		Next     string   `json:"next,omitempty"` // what to ask for as `after`
 	}{OK: true, Messages: []letter{}}
-	// Those of several stores come one store after the other; only of one there are pages.
-	for _, s := range open {
-		page, next, err := s.letters(r, all, limit-len(answer.Messages), q.Get("after"))
+	after, err := readPlace(q.Get("after"))
+	if err != nil {
+		return err
+	}
+	for _, s := range open { // in order: the messages of one store come after those of another
+		if s.address < after.Store {
+			continue
+		}
+		if s.address > after.Store {
+			after = letterPlace{Store: s.address}
+		}
+		page, more, err := s.letters(r.Context(), all, limit-len(answer.Messages), &after)
 		if err != nil {
 			return err
 		}
-		answer.Messages, answer.Next = append(answer.Messages, page...), next
-		if next != "" {
+		answer.Messages = append(answer.Messages, page...)
+		if more {
+			answer.Next = after.String()
 			break
 		}
 	}
 	return answerJSON(w, http.StatusOK, answer)
 }
 
-// letters looks for so many messages after one.
-func (s openStore) letters(r *http.Request, all bool, limit int, after string) (found []letter, next string, err error) {
-	var from store.MessageID
-	if after != "" {
-		m, err := webhook.Find(r.Context(), s.store, after)
-		if err != nil {
-			return nil, "", letterProblem(after, err)
-		}
-		from = m.MessageID
+// A letterPlace is a place among the messages of all stores. It stays one when the message
+// there is gone.
+type letterPlace struct {
+	Store string `json:"store"`
+	store.MessageID
+}
+
+func (p letterPlace) String() string {
+	text, _ := json.Marshal(p) // of nothing that can fail
+	return base64.RawURLEncoding.EncodeToString(text)
+}
+
+// readPlace reads what String wrote; nothing is the place before all.
+func readPlace(said string) (p letterPlace, err error) {
+	if said == "" {
+		return p, nil
 	}
+	text, err := base64.RawURLEncoding.DecodeString(said)
+	if err != nil || json.Unmarshal(text, &p) != nil {
+		return p, observe.BadRequest(fmt.Sprintf("after: %q is not the next of a page", said))
+	}
+	return p, nil
+}
+
+// letters looks for so many messages from a place on, which it moves, and tells whether
+// there may be more.
+func (s openStore) letters(ctx context.Context, all bool, limit int, from *letterPlace) (found []letter, more bool, err error) {
 	for range maxLooked / letterStep {
-		page, err := s.store.Messages(r.Context(), from, letterStep)
-		if err != nil {
-			return nil, "", err
+		page, err := s.store.Messages(ctx, from.MessageID, letterStep)
+		if err != nil || len(page) == 0 { // a short one may have more after it: some were discarded meanwhile
+			return found, false, err
 		}
 		for i := range page {
 			if len(found) == limit {
-				return found, webhook.IDOf(from), nil
+				return found, true, nil
 			}
-			from = page[i].MessageID
+			from.MessageID = page[i].MessageID
 			if all || page[i].Dead {
 				found = append(found, s.letter(&page[i]))
 			}
 		}
-		if len(page) < letterStep {
-			return found, "", nil
-		}
 	}
-	return found, webhook.IDOf(from), nil
+	return found, true, nil
 }
 
 // letterOf finds the message that a request names, and the store that has it.

@@ -64,6 +64,7 @@ type adminError struct {
 	status  int
 	code    string
 	message string
+	told    bool // message is in the answer
 }
 
 func (e *adminError) Error() string { return e.message }
@@ -104,10 +105,15 @@ func (c *adminClient) ask(ctx context.Context, cmd *cobra.Command, method, path 
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	return nil, readAdminError(resp)
+	err = readProblem(resp)
+	if e, ok := errors.AsType[*adminError](err); ok && e.status == http.StatusNotFound && !e.told {
+		e.message = "this Caddy does not know intents: it runs without the plugin, or with an older one"
+	}
+	return nil, err
 }
 
-func readAdminError(resp *http.Response) error {
+// readProblem reads what is answered instead of what was asked for.
+func readProblem(resp *http.Response) error {
 	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if err != nil {
 		return fmt.Errorf("reading the error of the admin endpoint: %w", err)
@@ -124,10 +130,8 @@ func readAdminError(resp *http.Response) error {
 	case map[string]any:
 		e.code, _ = said["code"].(string)
 	}
-	switch {
-	case e.message == "" && resp.StatusCode == http.StatusNotFound:
-		e.message = "this Caddy does not know intents: it runs without the plugin, or with an older one"
-	case e.message == "":
+	e.told = e.message != ""
+	if !e.told {
 		e.message = resp.Status
 	}
 	return e

@@ -121,6 +121,24 @@ func (f *tail) outcome() error {
 	return worst
 }
 
+// faithful follows redirects, but to no other host: whatever header is given may be a key.
+var faithful = http.Client{CheckRedirect: func(r *http.Request, via []*http.Request) error {
+	from, most := via[0].URL, 10
+	if len(via) >= most || r.URL.Host != from.Host || from.Scheme == "https" && r.URL.Scheme != "https" {
+		return http.ErrUseLastResponse
+	}
+	return nil
+}}
+
+// elsewhere is where a redirect leads, without a path and a query, where a token may be.
+func elsewhere(resp *http.Response) string {
+	to, err := resp.Location()
+	if err != nil {
+		return "nowhere"
+	}
+	return probe.Fit(to.Scheme+"://"+to.Host, 100)
+}
+
 // follow reads one connection, and reports whether it brought an event.
 func (f *tail) follow(ctx context.Context) (got bool, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, f.url, nil)
@@ -132,7 +150,7 @@ func (f *tail) follow(ctx context.Context) (got bool, err error) {
 	if f.lastID != "" {
 		r.Header.Set("Last-Event-ID", f.lastID)
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := faithful.Do(r)
 	if err != nil {
 		return false, errors.Unwrap(err) // and not the URL, where a token may be
 	}
@@ -142,7 +160,9 @@ func (f *tail) follow(ctx context.Context) (got bool, err error) {
 	case resp.StatusCode == http.StatusNoContent:
 		return false, errStreamOver
 	case resp.StatusCode >= 400:
-		return false, readAdminError(resp)
+		return false, readProblem(resp)
+	case resp.StatusCode >= 300:
+		return false, &adminError{status: http.StatusNotAcceptable, message: "the answer leads to " + elsewhere(resp) + ", which is not given the headers; write its URL if that is meant"}
 	case resp.StatusCode != http.StatusOK || strings.TrimSpace(kind) != sse.ContentType:
 		return false, &adminError{status: http.StatusNotAcceptable, message: fmt.Sprintf("the answer is %d %s and no event stream", resp.StatusCode, probe.Fit(kind, 60))}
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -36,7 +38,7 @@ func pollCommand() *cobra.Command {
 		Short: "Ask the backend about an intent now",
 		Long: `
 Asks the backend about an intent without waiting until that is due, and shows what came
-of it. The limits of the backend and its Retry-After count all the same: if the answer
+of it. Of a submit that waits in a queue it is the next try to deliver it. The limits of the backend and its Retry-After count all the same: if the answer
 is not there within 15 seconds the exit code is 13.`,
 	}, func(ctx context.Context, c *adminClient, cmd *cobra.Command, id string) error {
 		return c.print(ctx, cmd, http.MethodPost, adminRoot+id+"/poll", nil)
@@ -107,7 +109,8 @@ func aboutIntent(cmd *cobra.Command, run func(ctx context.Context, c *adminClien
 // print asks something about an intent and prints how it stands then.
 func (c *adminClient) print(ctx context.Context, cmd *cobra.Command, method, path string, body any) error {
 	var answer struct {
-		Intent json.RawMessage `json:"intent"`
+		Delivery bool            `json:"delivery"`
+		Intent   json.RawMessage `json:"intent"`
 	}
 	resp, err := c.ask(ctx, cmd, method, path, nil, body)
 	if err != nil {
@@ -126,6 +129,12 @@ func (c *adminClient) print(ctx context.Context, cmd *cobra.Command, method, pat
 		err = printJSON(cmd.OutOrStdout(), answer.Intent)
 	} else {
 		err = v.print(cmd.OutOrStdout(), time.Now())
+	}
+	if answer.Delivery {
+		cmd.PrintErrln("The submit was not delivered yet: the next try to deliver it was brought forward, and no poll was made.")
+	}
+	if err == nil && resp.StatusCode == http.StatusAccepted && answer.Delivery {
+		return &exit{exitRunning, fmt.Errorf("the try is not over yet; it comes %s", ahead(v.NextPollAt, time.Now()))}
 	}
 	if err == nil && resp.StatusCode == http.StatusAccepted {
 		return &exit{exitRunning, fmt.Errorf("the poll is not over yet; it comes %s", ahead(v.NextPollAt, time.Now()))}
@@ -255,13 +264,23 @@ func (v *detail) printUnknown(w io.Writer) {
 	if u == nil {
 		return
 	}
-	fmt.Fprintf(w, "\nThe config does not map the state %s; it is taken for in_progress. In the block of job %s, add one of:\n\n  %s {\n",
-		probe.Fit(fmt.Sprintf("%q", u.Word), maxShown), probe.Fit(u.Job, 60), probe.Fit(u.Within, maxShown))
+	fmt.Fprintf(w, "\nThe config does not map the state %s; it is taken for in_progress. ", probe.Fit(fmt.Sprintf("%q", u.Word), maxShown))
+	if u.Add == "" || !printable(u.Add) || !printable(u.Within) {
+		fmt.Fprintf(w, "It cannot be written as a word: in the block of job %s, add a rule to the state, such as completed when and an expression that holds for it.\n",
+			probe.Fit(u.Job, 60))
+		return
+	}
+	fmt.Fprintf(w, "In the block of job %s, add one of:\n\n  %s {\n", probe.Fit(u.Job, 60), u.Within)
 	name, word, _ := strings.Cut(u.Add, " ")
 	for _, status := range append([]string{name}, u.Or...) {
-		fmt.Fprintf(w, "      %s %s\n", status, probe.Fit(word, maxShown))
+		fmt.Fprintf(w, "      %s %s\n", status, word)
 	}
 	fmt.Fprint(w, "  }\n\nand run caddy reload: running intents are read by the new config.\n")
+}
+
+// printable reports whether a terminal shows a line as it is.
+func printable(line string) bool {
+	return strings.IndexFunc(line, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) < 0
 }
 
 func (v *detail) printEvents(w io.Writer) error {

@@ -97,7 +97,7 @@ func (b *backendStats) short() string {
 
 func drainCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "drain [--undo]",
+		Use:   "drain [--undo] [--json]",
 		Short: "End all streams and let none begin, before this Caddy is taken out of a cluster",
 		Long: `
 Ends all streams of the running Caddy, so that clients come back where the load balancer
@@ -121,6 +121,9 @@ may begin again.`,
 			if _, err := c.askJSON(cmd.Context(), cmd, method, adminRoot+"drain", nil, nil, &answer); err != nil {
 				return err
 			}
+			if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
+				return printJSON(cmd.OutOrStdout(), answer)
+			}
 			state := "streams may begin"
 			if answer.Draining {
 				state = "draining: no stream may begin"
@@ -131,5 +134,6 @@ may begin again.`,
 	}
 	addAdminFlags(cmd)
 	cmd.Flags().Bool("undo", false, "Let streams begin again")
+	cmd.Flags().Bool("json", false, "Print JSON")
 	return cmd
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -41,11 +42,14 @@ highest of them; 13 if it was stopped before. Without ids it shows whatever chan
 
 func runWatch(cmd *cobra.Command, args []string) error {
 	query := make(url.Values)
-	for _, id := range args {
-		if _, err := intent.ParseID(id); err != nil {
-			return fmt.Errorf("%q is no intent's id; caddy intents list has them", id)
+	for _, said := range args {
+		id, err := intent.ParseID(said)
+		if err != nil {
+			return fmt.Errorf("%q is no intent's id; caddy intents list has them", said)
 		}
-		query.Add("id", id)
+		if !slices.Contains(query["id"], id.String()) {
+			query.Add("id", id.String())
+		}
 	}
 	for _, name := range []string{"scope", "job"} {
 		if v := cmd.Flag(name).Value.String(); v != "" {
@@ -56,18 +60,14 @@ func runWatch(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	for _, id := range args { // one that there is not would be waited for for ever
-		resp, err := c.ask(cmd.Context(), cmd, http.MethodGet, adminRoot+id, nil, nil)
-		if err != nil {
-			return fmt.Errorf("%s: %w", id, err)
-		}
-		_ = resp.Body.Close()
-	}
 	ctx, stop := untilStopped(cmd)
 	defer stop()
 	asJSON, _ := cmd.Flags().GetBool("json")
 	w := &watching{ids: query["id"], ended: make(map[string]intent.Status), out: cmd.OutOrStdout(), asJSON: asJSON}
 	w.progress = newProgress(w.out)
+	if err := w.check(ctx, c, cmd, query); err != nil {
+		return err
+	}
 	for {
 		err := w.follow(ctx, c, cmd, query)
 		switch {
@@ -80,6 +80,9 @@ func runWatch(cmd *cobra.Command, args []string) error {
 		}
 		if e, ok := errors.AsType[*adminError](err); ok && e.status != http.StatusServiceUnavailable {
 			return err
+		}
+		if e, ok := errors.AsType[*exit](err); ok {
+			return e
 		}
 		if !pause(ctx, changesRetry) { // a reload ends the stream; a restart takes longer
 			continue
@@ -125,18 +128,36 @@ func (w *watching) follow(ctx context.Context, c *adminClient, cmd *cobra.Comman
 		if err := w.show(&f); err != nil {
 			return err
 		}
-		if len(w.ids) > 0 && len(w.ended) == len(w.distinct()) {
+		if len(w.ids) > 0 && len(w.ended) == len(w.ids) {
 			return nil
+		}
+		if len(f.Intents) == 0 { // maybe there is nothing left that could change
+			if err := w.check(ctx, c, cmd, query); err != nil {
+				return err
+			}
 		}
 	}
 }
 
-func (w *watching) distinct() map[string]bool {
-	all := make(map[string]bool)
+// check asks for those that have not ended: one that is not there, or that the filter
+// leaves out, would be waited for for ever.
+func (w *watching) check(ctx context.Context, c *adminClient, cmd *cobra.Command, query url.Values) error {
 	for _, id := range w.ids {
-		all[id] = true
+		if w.ended[id] != "" {
+			continue
+		}
+		var answer struct {
+			Intent row `json:"intent"`
+		}
+		if _, err := c.askJSON(ctx, cmd, http.MethodGet, adminRoot+id, nil, nil, &answer); err != nil {
+			return fmt.Errorf("%s: %w", id, err)
+		}
+		v := &answer.Intent
+		if query.Has("job") && v.Job != query.Get("job") || query.Has("scope") && v.Scope != query.Get("scope") {
+			return &exit{exitNone, fmt.Errorf("%s: is of job %s, which --job and --scope leave out", id, v.jobName())}
+		}
 	}
-	return all
+	return nil
 }
 
 func (w *watching) show(f *change) error {

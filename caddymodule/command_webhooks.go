@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -102,7 +103,11 @@ func aboutLetters(use, short, method, action string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if dead := cmd.Flag("dead"); dead != nil && dead.Changed {
+			dead := cmd.Flag("dead") != nil && cmd.Flag("dead").Value.String() == "true"
+			switch {
+			case dead && len(ids) > 0:
+				return fmt.Errorf("--dead: means all that were given up; leave it out, or the ids")
+			case dead:
 				found, err := c.letters(cmd.Context(), cmd, false)
 				if err != nil {
 					return err
@@ -110,39 +115,67 @@ func aboutLetters(use, short, method, action string) *cobra.Command {
 				for _, m := range found {
 					ids = append(ids, m.ID)
 				}
-			} else if len(ids) == 0 {
+			case len(ids) == 0:
 				return fmt.Errorf("the ids of messages are missing; caddy intents webhooks list has them")
 			}
-			for _, id := range ids {
-				if err := c.printLetter(cmd.Context(), cmd, method, adminRoot+"webhooks/"+url.PathEscape(id)+action); err != nil {
-					return fmt.Errorf("%s: %w", probe.Fit(id, 100), err)
+			about := func(id string) (v letterAnswer, err error) {
+				if _, err = c.askJSON(cmd.Context(), cmd, method, adminRoot+"webhooks/"+url.PathEscape(id)+action, nil, nil, &v); err != nil {
+					err = fmt.Errorf("%s: %w", probe.Fit(id, 100), err)
 				}
+				return v, err
 			}
-			return nil
+			if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
+				return printLettersJSON(cmd.OutOrStdout(), ids, !dead && len(ids) == 1, about)
+			}
+			var failed []error
+			for _, id := range ids {
+				v, err := about(id)
+				if err == nil {
+					err = v.print(cmd.OutOrStdout(), method)
+				}
+				failed = append(failed, err)
+			}
+			return errors.Join(failed...)
 		}),
 	}
 }
 
-// printLetter asks something about a message and prints it as it stands then: as a
-// list has it, and with its event where it is shown.
-func (c *adminClient) printLetter(ctx context.Context, cmd *cobra.Command, method, path string) error {
-	var answer struct {
-		Message letter          `json:"message"`
-		Event   json.RawMessage `json:"event"`
+// A letterAnswer is what the admin API answers about one message.
+type letterAnswer struct {
+	Message letter          `json:"message"`
+	Event   json.RawMessage `json:"event"`
+}
+
+// printLettersJSON prints what could be done, as an array unless it is about one alone.
+func printLettersJSON(w io.Writer, ids []string, alone bool, about func(id string) (letterAnswer, error)) error {
+	answers, failed := []letterAnswer{}, []error(nil)
+	for _, id := range ids {
+		v, err := about(id)
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		answers = append(answers, v)
 	}
-	if _, err := c.askJSON(ctx, cmd, method, path, nil, nil, &answer); err != nil {
-		return err
+	switch {
+	case !alone:
+		failed = append(failed, printJSON(w, answers))
+	case len(answers) == 1:
+		failed = append(failed, printJSON(w, answers[0]))
 	}
-	if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
-		return printJSON(cmd.OutOrStdout(), answer)
-	}
+	return errors.Join(failed...)
+}
+
+// print writes a message as it stands then: its id alone if something was done to it, or
+// as a list has it, with its event.
+func (v *letterAnswer) print(w io.Writer, method string) error {
 	if method != http.MethodGet {
-		_, err := fmt.Fprintln(cmd.OutOrStdout(), answer.Message.ID)
+		_, err := fmt.Fprintln(w, v.Message.ID)
 		return err
 	}
-	if err := printLetters(cmd.OutOrStdout(), []letter{answer.Message}, time.Now()); err != nil {
+	if err := printLetters(w, []letter{v.Message}, time.Now()); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "\n%s\n", probe.Fit(string(answer.Event), 4000))
+	_, err := fmt.Fprintf(w, "\n%s\n", probe.Fit(string(v.Event), 4000))
 	return err
 }

@@ -85,6 +85,30 @@ func TestObserveGoesOnWhereTheStreamBroke(t *testing.T) {
 	}
 }
 
+func TestObserveGivesItsHeadersToNoOtherHost(t *testing.T) {
+	var got []http.Header
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = append(got, r.Header) }))
+	defer other.Close()
+	leads := func(to string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to, http.StatusTemporaryRedirect) }
+	}
+	id := intent.NewID(time.Now(), 0)
+	_, code, _ := observed(t, leads(other.URL+"/?token=hush"))
+	require.Equal(t, 1, code)
+	require.Empty(t, got)
+	_, code, _ = observed(t, leads("/elsewhere"), says(fmt.Sprintf("data: {\"intent_id\":%q,\"status\":\"COMPLETED\"}\n\n", id)))
+	require.Zero(t, code)
+}
+
+func TestA404OfAStreamSaysNothingAboutThePlugin(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	resp, err := http.Get(server.URL)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.EqualError(t, readProblem(resp), "404 Not Found")
+}
+
 func TestObserveReadsTheWordsOfABackend(t *testing.T) {
 	id := intent.NewID(time.Now(), 0)
 	out, got, _ := observed(t, says(

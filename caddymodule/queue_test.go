@@ -51,6 +51,15 @@ func TestAQueuedSubmitReachesABackendThatWasBusy(t *testing.T) {
 	require.Equal(t, `{"kind":"annual"}`, s.backend.Jobs()[0].Body)
 }
 
+func TestAPollOfAQueuedSubmitIsToldAsTheDeliveryThatItIs(t *testing.T) {
+	s := newSite(t)
+	s.serve(inQueue(report, ""))
+	s.backend.Meets(legacytest.Submits, legacytest.Code(503, ""), legacytest.Always)
+	id := accepted(t, s.do("POST", "/reports/generate", `{}`))
+	_, answer := s.admin("POST", id+"/poll", "")
+	require.Equal(t, true, answer["delivery"])
+}
+
 func TestAQueuedSubmitCanBeStreamedOrWaitedFor(t *testing.T) {
 	s := newSite(t)
 	s.serve(inQueue(report, ""))

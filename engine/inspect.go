@@ -19,7 +19,8 @@ type Inspection struct {
 	Doing   Doing     // what is under way
 	Watched time.Time // somebody follows it until then; zero for nobody
 
-	Last *LastPoll // nil if nothing is remembered
+	Last   *LastPoll         // nil if nothing is remembered
+	Params map[string]string // of the intent, without what looks like a secret
 
 	// The line of the job's config that begins the block where a word has to stand for
 	// it to be known: "" if the state is looked for by auto, or is a preset's, which an
@@ -55,7 +56,7 @@ type LastPoll struct {
 
 // Inspect tells what is known of an intent.
 func (e *Engine) Inspect(in *intent.Intent) Inspection {
-	var i Inspection
+	i := Inspection{Params: hideParams(in.Params)}
 	i.Polled, i.Held = e.Polling(in.ID)
 	job := e.Job(JobName{Scope: in.Scope, Name: in.Job})
 	if job != nil {
@@ -111,7 +112,7 @@ func (p *lastPoll) shown(in *intent.Intent, job *Job) *LastPoll {
 	if p.whole && job != nil {
 		then := *in
 		then.Memory = p.memory
-		s.Reasons = job.Adapter.Reasons(&then, *p.answer)
+		s.Reasons = hideReasons(job.Adapter.Reasons(&then, *p.answer))
 	}
 	return s
 }

@@ -3,9 +3,13 @@ package engine
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/caddy-intents/caddy-intents/adapter"
 )
 
 // What an operator is shown of an answer has the values left out of fields that are named
@@ -34,13 +38,7 @@ var (
 // what looks like a secret, and whether there is more. Secrets go first: half of one is
 // worth something, too.
 func excerpt(body []byte) (text string, more bool) {
-	text = hideMembers(bytes.ToValidUTF8(body, []byte("\uFFFD")))
-	for _, look := range secretTexts {
-		text = look.ReplaceAllString(text, hidden)
-	}
-	text = secretUser.ReplaceAllString(text, "${1}"+hidden+"@")
-	text = secretMarkup.ReplaceAllString(text, "${1}"+hidden)
-	text = secretAssign.ReplaceAllStringFunc(text, hideAssigned)
+	text = hideTexts(hideMembers(bytes.ToValidUTF8(body, []byte("\uFFFD"))))
 	if len(text) <= maxExcerpt {
 		return text, false
 	}
@@ -49,6 +47,42 @@ func excerpt(body []byte) (text string, more bool) {
 		end--
 	}
 	return text[:end], true
+}
+
+// hideTexts hides what looks like a secret wherever it stands.
+func hideTexts(text string) string {
+	for _, look := range secretTexts {
+		text = look.ReplaceAllString(text, hidden)
+	}
+	text = secretUser.ReplaceAllString(text, "${1}"+hidden+"@")
+	text = secretMarkup.ReplaceAllString(text, "${1}"+hidden)
+	return secretAssign.ReplaceAllStringFunc(text, hideAssigned)
+}
+
+var namesInExpr = regexp.MustCompile(`[\w-]+`)
+
+// hideReasons hides in reasons what an excerpt of the answer hides: texts that are found
+// below a name like a secret's, and what looks like one.
+func hideReasons(reasons []adapter.Reason) []adapter.Reason {
+	for i := range reasons {
+		r := &reasons[i]
+		r.Value = hideTexts(r.Value)
+		if strings.HasPrefix(r.Value, `"`) && slices.ContainsFunc(namesInExpr.FindAllString(r.Line, -1), secretName.MatchString) {
+			r.Value = `"` + hidden + `"`
+		}
+	}
+	return reasons
+}
+
+// hideParams is a copy of parameters in which the same is hidden.
+func hideParams(params map[string]string) map[string]string {
+	shown := maps.Clone(params)
+	for name, value := range shown {
+		if shown[name] = hideTexts(value); secretName.MatchString(name) {
+			shown[name] = hidden
+		}
+	}
+	return shown
 }
 
 // hideAssigned hides the value of one assignment, within its quotes.

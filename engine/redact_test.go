@@ -6,6 +6,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/caddy-intents/caddy-intents/adapter"
 )
 
 func TestAnExcerptHasNoSecretAndAllElse(t *testing.T) {
@@ -32,6 +34,21 @@ func TestAnExcerptHasNoSecretAndAllElse(t *testing.T) {
 		require.Equal(t, want, got, body)
 		require.False(t, more)
 	}
+}
+
+func TestReasonsAndParamsHideWhatAnExcerptHides(t *testing.T) {
+	reasons := hideReasons([]adapter.Reason{
+		{Line: "state body.status", Value: `"archived"`},
+		{Line: "message body.session.text", Value: `"hush"`},
+		{Line: "message body.step", Value: `"sent Bearer abcdefgh1234"`},
+		{Line: "failed when body.token == null", Value: "true"},
+		{Line: "progress body.percent", Value: "40 %"},
+	})
+	require.Equal(t, []string{`"archived"`, `"***"`, `"sent ***"`, "true", "40 %"},
+		[]string{reasons[0].Value, reasons[1].Value, reasons[2].Value, reasons[3].Value, reasons[4].Value})
+	params := map[string]string{"api_key": "k-1", "kind": "annual", "to": "https://u:p@h.example/"}
+	require.Equal(t, map[string]string{"api_key": "***", "kind": "annual", "to": "https://***@h.example/"}, hideParams(params))
+	require.Equal(t, "k-1", params["api_key"])
 }
 
 func TestAnExcerptIsShortAndItsSecretsAreCutOffWhole(t *testing.T) {

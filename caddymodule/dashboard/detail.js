@@ -69,7 +69,7 @@ export class Detail {
 		if (!result || this.id !== id) return
 		this.#asked++ // what was asked before knows less
 		this.#take(result.intent)
-		write(this.#parts.did, action.did + (name === "poll" ? answered(result.intent, seq) : ""))
+		write(this.#parts.did, (result.delivery ? "Tried to deliver the submit." : action.did) + (name === "poll" ? answered(result.intent, seq) : ""))
 		this.#rendered()
 		if (this.over) this.#parts.title.focus({ preventScroll: true }) // the buttons are gone
 	}
@@ -167,7 +167,9 @@ function advise(parts, v) {
 	const key = v.unknown ? JSON.stringify(v.unknown) : ""
 	if (parts.advice.dataset.key === key) return
 	parts.advice.dataset.key = key
-	parts.advice.replaceChildren(...(v.unknown ? [
+	parts.advice.replaceChildren(...(v.unknown && !v.unknown.add ? [
+		make("p", {}, "The config does not know the state ", make("q", { class: "said" }, v.unknown.word), ", which cannot be written as a word: add a rule with when to job ", make("code", {}, v.unknown.job), "."),
+	] : v.unknown ? [
 		make("p", {}, "The config does not know the state ", make("q", { class: "said" }, v.unknown.word), ". If the job is done then, add to job ", make("code", {}, v.unknown.job), " and reload:"),
 		make("pre", { tabindex: 0, "aria-label": "Lines to add" }, v.unknown.within + " {\n\t" + v.unknown.add + "\n}"),
 		make("p", { class: "faint" }, "Instead of completed it may say " + v.unknown.or.join(", ") + "."),
