@@ -209,6 +209,7 @@ func (s starting) hookOf() (func(intent.ID) string, *observe.Problem) {
 	if !slices.ContainsFunc(s.WebhookHosts, func(host string) bool { return isHookHost(host, u) }) {
 		return nil, &observe.Problem{Status: http.StatusForbidden, Code: "webhook_host", Message: "Webhook-URL: this host is not told of intents"}
 	}
+	s.r.Header.Del("Webhook-Url") // the backend would tell it a second time
 	return func(id intent.ID) string {
 		return namedRecipient + base64.RawStdEncoding.EncodeToString(s.app.keys.Seal(id, hookField, []byte(said)))
 	}, nil

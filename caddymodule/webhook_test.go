@@ -113,6 +113,7 @@ func TestASubmitNamesItsWebhookWithinBounds(t *testing.T) {
 	m := next(t, got)
 	require.Equal(t, "/mine", m.Path)
 	require.Equal(t, "intent.failed", m.Type)
+	require.Empty(t, s.backend.AskedFor("POST", "/reports/generate")[0].Header.Get("Webhook-Url"), "the backend would tell it a second time")
 }
 
 func TestAHeaderOfTheBackendsOwnIsLeftAlone(t *testing.T) {

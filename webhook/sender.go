@@ -326,10 +326,19 @@ func (s *Sender) send(ctx context.Context, m *store.Message, target Target) atte
 		return attempt{answered: true, gone: true, failure: "it answered 410: it wants no more"}
 	}
 	a := attempt{answered: true, failure: fmt.Sprintf("it answered %d", resp.StatusCode)}
-	if seconds, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 64); err == nil {
-		a.retryAfter = time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second
-	}
+	a.retryAfter = retryAfter(resp.Header.Get("Retry-After"), time.Now())
 	return a
+}
+
+// retryAfter reads a wish, in seconds or as a date (RFC 9110, section 10.2.3); 0 for none.
+func retryAfter(said string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseUint(said, 10, 64); err == nil {
+		return time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second
+	}
+	if at, err := http.ParseTime(said); err == nil {
+		return min(max(at.Sub(now), 0), maxRetryAfter)
+	}
+	return 0
 }
 
 // why says why there was no answer, without the URL, which may hold a secret.

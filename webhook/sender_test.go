@@ -127,13 +127,15 @@ func TestAReceiverSaysWhenToComeBack(t *testing.T) {
 		wt.receivers.script("a.example", code(503, "Retry-After", "600"))
 		wt.receivers.script("b.example", code(503, "Retry-After", "99999999999"))
 		wt.receivers.script("c.example", code(503, "Retry-After", "soon"))
-		wt.tell("https://a.example/hook", "https://b.example/hook", "https://c.example/hook")
+		wt.receivers.script("d.example", code(503, "Retry-After", time.Now().Add(10*time.Minute).UTC().Format(http.TimeFormat)))
+		wt.tell("https://a.example/hook", "https://b.example/hook", "https://c.example/hook", "https://d.example/hook")
 		wt.advance(time.Second)
 		due := make(map[string]time.Duration)
 		for _, m := range wt.waiting() {
 			due[m.To] = time.Until(m.Due).Round(time.Second)
 		}
 		require.InDelta(t, 599, due["https://a.example/hook"].Seconds(), 1)
+		require.InDelta(t, 599, due["https://d.example/hook"].Seconds(), 2)
 		require.InDelta(t, maxRetryAfter.Seconds(), due["https://b.example/hook"].Seconds(), 2)
 		require.Less(t, due["https://c.example/hook"], 10*time.Second)
 	})
