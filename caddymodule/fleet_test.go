@@ -175,6 +175,7 @@ type lookout struct {
 	fault  string
 	cut    time.Time     // when the stream broke last, until it is back
 	away   time.Duration // the longest that it was
+	status intent.Status // as of the last event, or reset
 }
 
 func (f *fleet) observe(id string, from ...*ship) *lookout {
@@ -257,15 +258,16 @@ func (l *lookout) take(frame sse.Frame, last *int64) (done, ok bool) {
 		l.fault = "an id that is none: " + frame.ID
 		return false, false
 	}
-	if frame.Event == "intent.reset" {
-		l.resets++
-		*last = id
-		return false, true
-	}
 	var e intent.Event
 	if err := json.Unmarshal([]byte(frame.Data), &e); err != nil {
 		l.fault = err.Error()
 		return false, false
+	}
+	l.status = e.Status
+	if frame.Event == "intent.reset" { // how the intent stands, which can be the end
+		l.resets++
+		*last = id
+		return false, true
 	}
 	if id != *last+1 {
 		l.fault = fmt.Sprintf("event %d follows event %d", id, *last)
