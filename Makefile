@@ -64,11 +64,11 @@ test: ## the whole suite, with real processes; brings what it needs
 	tools/need strace strace
 	tools/need redis-server redis-server
 	tools/need curl curl
-	go test -race $(CORE)
-	go test -race $(REDIS) ./store/redisstore
-	go test $(E2E) ./examples/cluster/...
-	go test -timeout 20m $(E2E) $(LINKED)
-	go test -timeout 20m $(FAILPOINTS) -run ADeathAtAnyStep ./caddymodule
+	tools/tested -race $(CORE)
+	tools/tested -race $(REDIS) ./store/redisstore
+	tools/tested $(E2E) ./examples/cluster/...
+	tools/tested -timeout 20m $(E2E) $(LINKED)
+	tools/tested -timeout 20m $(FAILPOINTS) -run ADeathAtAnyStep ./caddymodule
 
 check: ## vet, format, modernity, staticcheck, who imports whom, examples in the docs
 	go vet $(ALL) ./...
