@@ -126,21 +126,28 @@ func (c *caddyProcess) profile(d time.Duration) (wait func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		err := c.save("cpu", fmt.Sprintf("profile?seconds=%d", max(1, int(d.Seconds()))))
-		if err := errors.Join(err, c.save("heap", "heap?gc=1")); err != nil {
+		path := filepath.Join(c.bench.profile, c.name)
+		err := c.save(path+".cpu", profileOf(d))
+		if err := errors.Join(err, c.save(path+".heap", "heap?gc=1")); err != nil {
 			warn("profiling Caddy", err)
 		}
 	}()
 	return func() { <-done }
 }
 
-func (c *caddyProcess) save(kind, from string) error {
+// profileOf is where the admin endpoint has a CPU profile of the next d.
+func profileOf(d time.Duration) string {
+	return fmt.Sprintf("profile?seconds=%d", max(1, int(d.Seconds())))
+}
+
+// save writes what the admin endpoint has to tell of the process to a file.
+func (c *caddyProcess) save(path, from string) error {
 	resp, err := http.Get("http://" + c.admin + "/debug/pprof/" + from)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	file, err := os.Create(filepath.Join(c.bench.profile, c.name+"."+kind))
+	file, err := os.Create(path)
 	if err != nil {
 		return err
 	}
