@@ -117,6 +117,23 @@ func (b *breaker) finish(now moment, probe bool, v verdict) {
 	if probe {
 		b.probing = false
 	}
+	b.note(now, probe, v)
+}
+
+// outlast has a request that was admitted hold up no other any more. What comes of it
+// is noted when it is known; a probe that takes so long counts as one that failed.
+func (b *breaker) outlast(now moment, probe bool, pace Pace) {
+	b.running--
+	if !probe {
+		return
+	}
+	if b.probing = false; b.state == open {
+		b.putOff(now, verdict{pace: pace})
+	}
+}
+
+// note draws the conclusion from what came of a request.
+func (b *breaker) note(now moment, probe bool, v verdict) {
 	switch v.health {
 	case alive:
 		b.answered(now)

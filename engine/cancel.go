@@ -61,10 +61,7 @@ func (e *Engine) Cancel(ctx context.Context, id intent.ID, c Cancellation) (inte
 // afterCancel goes on with an intent that a cancel did not end. If it was asked about,
 // that was a poll as any other. The caller holds e.mu.
 func (e *Engine) afterCancel(h *held, s step) {
-	now, pace := e.now(), DefaultPace
-	if job := e.settings.Load().Jobs[*h.name]; job != nil {
-		pace = job.Pace
-	}
+	now, pace := e.now(), e.paceOf(*h.name)
 	if s.outcome != notPolled {
 		h.polled, h.floor = s.started, now.add(s.retryAfter)
 	}

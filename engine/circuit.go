@@ -14,7 +14,7 @@ type circuit struct {
 	others  queue
 	retries queue // those whose last poll failed
 	submits queue // that are to be delivered
-	sending int   // that are being delivered
+	sent    sent  // that are being delivered
 }
 
 // circuitOf returns the circuit of a job.

@@ -387,8 +387,10 @@ func TestSlowSubmitsLeaveHalfOfTheLaneToPolls(t *testing.T) {
 			et.queue()
 		}
 		et.watch(polled, time.Hour)
-		et.advance(time.Minute)
+		et.advance(time.Second)
 		require.Equal(t, 1+2, et.posts(), "two of four")
+		et.advance(time.Minute)
+		require.Equal(t, 1+3, et.posts(), "and one more when they have had their time: the rest is for other jobs")
 		require.Greater(t, len(et.pollsAt("job-1")), 25)
 	}, queued(), func(j *engine.Job, _ *adapter.Spec) { j.Backend.InFlight = 4 })
 }

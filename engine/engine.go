@@ -300,11 +300,7 @@ func (e *Engine) resume(h *store.Held) {
 	ready := e.at(h.Intent.Due)
 	due := ready
 	if now := e.now(); due < now {
-		pace := DefaultPace
-		if job := e.settings.Load().Jobs[JobName{Scope: h.Intent.Scope, Name: h.Intent.Job}]; job != nil {
-			pace = job.Pace
-		}
-		due = now.add(pace.spread())
+		due = now.add(e.paceOf(JobName{Scope: h.Intent.Scope, Name: h.Intent.Job}).spread())
 	}
 	e.holdSpread(h.Lease, &h.Intent, ready, due)
 }

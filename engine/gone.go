@@ -103,10 +103,7 @@ func (e *Engine) takeCancel(h *held, in *intent.Intent) bool {
 // pollSoon pulls the next poll forward, as the first watcher does: to one interval
 // after the last. The caller holds e.mu.
 func (e *Engine) pollSoon(h *held) {
-	pace := DefaultPace
-	if job := e.settings.Load().Jobs[*h.name]; job != nil {
-		pace = job.Pace
-	}
+	pace := e.paceOf(*h.name)
 	h.interval = 0
 	due := e.now()
 	if h.polled != never {

@@ -121,7 +121,7 @@ func (p *lastPoll) shown(in *intent.Intent, job *Job) *LastPoll {
 type BackendState struct {
 	Name     string // that its jobs share their limits by
 	InFlight int    // requests of ours at the same time, at most
-	Running  int    // requests of ours now
+	Running  int    // requests of ours that have a place now
 	Jobs     []JobState
 }
 

@@ -16,9 +16,10 @@ import (
 type lane struct {
 	limit    *rate.Limiter
 	inFlight int
-	running  int
-	long     int // of those, polls that wait at the backend
-	sending  int // and submits that are delivered
+	running  int        // requests that have a place
+	long     int        // of those, polls that wait at the backend
+	sent     sent       // and submits that are delivered
+	sendings []*sending // those that have a place
 	retries  budget
 	circuits map[*JobName]*circuit
 	order    []*circuit // whose turn it is first
@@ -40,6 +41,7 @@ type turn struct {
 	h       *held
 	retry   bool
 	probe   bool
+	sending *sending // nil for a poll
 }
 
 // A queue is first in, first out. An entry that waits no more, because its turn
@@ -131,26 +133,31 @@ func (e *Engine) hurry(h *held, b *Backend) {
 	}
 }
 
-// pump starts the polls that have a place and that the rate and the breakers let
-// pass. The caller holds e.mu.
+// pump starts what has a place and what the rate and the breakers let pass. The caller
+// holds e.mu.
 func (e *Engine) pump(l *lane) {
-	l.next = never
-	for l.running < l.inFlight && e.ctx.Err() == nil {
+	l.outlast(e.now())
+	e.pumpAt(l, min(e.startTurns(l), l.soonestOutlast()))
+}
+
+// startTurns gives turns for as long as there are, and returns when there may be one by
+// time alone.
+func (e *Engine) startTurns(l *lane) moment {
+	for l.running < l.places() && e.ctx.Err() == nil {
 		now := time.Now()
 		place := l.limit.ReserveN(now, 1)
 		if wait := place.DelayFrom(now); wait > 0 {
 			place.CancelAt(now)
-			e.pumpAt(l, e.now().add(wait))
-			return
+			return e.now().add(wait)
 		}
 		t, ok := l.take(e.now())
 		if !ok {
 			place.CancelAt(now)
-			e.pumpAt(l, l.soonest(e.now()))
-			return
+			return l.soonest(e.now())
 		}
 		e.run(t)
 	}
+	return never
 }
 
 // pumpAt has the schedule pump again at a moment. The caller holds e.mu.
@@ -167,6 +174,9 @@ func (e *Engine) pumpAt(l *lane, at moment) {
 // Where the backend is down or just back, polls that have not failed find out whether
 // it works, and a submit only if nobody else can: one that is not answered may be lost.
 func (l *lane) take(now moment) (turn, bool) {
+	if !l.mayPoll() {
+		return l.takeSubmit(now, closed, releasing)
+	}
 	if l.ending < max(1, l.inFlight/2) { // the end of ten thousand must not keep the others from being asked about
 		if h := l.ends.pop(); h != nil {
 			l.running++
@@ -203,14 +213,6 @@ func (l *lane) take(now moment) (turn, bool) {
 func toWatched(c *circuit) *queue { return &c.watched }
 func toOthers(c *circuit) *queue  { return &c.others }
 func toRetries(c *circuit) *queue { return &c.retries }
-
-// maySend reports whether one more submit of a job may be delivered. Half of the lane is
-// left to polls, or a backend that is slow to take submits would not be polled, and a
-// quarter of the rest to other jobs, which one that hangs must not keep waiting.
-func (l *lane) maySend(c *circuit) bool {
-	places := max(l.inFlight/2, 1)
-	return l.sending < places && c.sending < max(places-places/4, 1)
-}
 
 // takeSubmit is takeFrom for submits, within what they may have of the lane.
 func (l *lane) takeSubmit(now moment, states ...breakerState) (turn, bool) {
@@ -264,9 +266,9 @@ func (l *lane) soonest(now moment) moment {
 	at := never
 	for _, c := range l.order {
 		switch {
-		case c.state == open && !c.probing && (c.polls() || l.maySend(c) && !c.submits.empty()):
+		case c.state == open && !c.probing && l.mayPoll() && (c.polls() || l.maySend(c) && !c.submits.empty()):
 			at = min(at, max(c.probe, l.probe))
-		case c.state != open && !c.retries.empty() && c.admits(now):
+		case c.state != open && l.mayPoll() && !c.retries.empty() && c.admits(now):
 			at = min(at, l.retries.next(now, l))
 		}
 	}
@@ -281,8 +283,7 @@ func (e *Engine) run(t turn) {
 	e.start(h)
 	if h.undelivered {
 		h.manner = delivers
-		t.lane.sending++
-		t.circuit.sending++
+		t.sending = t.lane.send(t, now, e.paceOf(*h.name))
 		e.running.Go(func() { e.poll(t, now) })
 		return
 	}
@@ -308,15 +309,21 @@ func (e *Engine) start(h *held) {
 	h.waiting, h.ahead, h.busy = false, false, true
 }
 
-// leave notes what a poll came to and gives its place to the next one. The caller
-// holds e.mu.
+// leave notes what a poll or a delivery came to and gives its place, if it still has it,
+// to the next one. The caller holds e.mu.
 func (e *Engine) leave(t turn, v verdict) {
-	t.lane.running--
+	placed := t.sending == nil || t.lane.arrive(t.sending)
+	if t.sending == nil {
+		t.lane.running--
+	}
 	t.lane.retries.finish(t.retry, v.health)
-	if t.circuit == nil {
+	switch {
+	case t.circuit == nil:
 		t.lane.ending--
-	} else {
+	case placed:
 		e.change(t.lane, t.circuit, func(now moment) { t.circuit.finish(now, t.probe, v) })
+	default:
+		e.change(t.lane, t.circuit, func(now moment) { t.circuit.note(now, false, v) })
 	}
 	e.pump(t.lane)
 }

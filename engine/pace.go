@@ -31,6 +31,14 @@ var DefaultPace = Pace{
 	Grace:       time.Minute,
 }
 
+// paceOf is the pace of a job, also of one that is in no config just now.
+func (e *Engine) paceOf(n JobName) Pace {
+	if job := e.settings.Load().Jobs[n]; job != nil {
+		return job.Pace
+	}
+	return DefaultPace
+}
+
 // A moment is a point in time on the engine's own clock: nanoseconds since it was
 // made, monotonic. A wall clock that jumps neither stops polling nor ends a
 // million intents at once.

@@ -48,13 +48,9 @@ func (e *Engine) poll(t turn, started moment) {
 	e.measure(h, &s)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	switch h.manner {
-	case waits:
+	if h.manner == waits {
 		t.lane.long--
 		delete(e.interrupts, h)
-	case delivers:
-		t.lane.sending--
-		t.circuit.sending--
 	}
 	e.leave(t, s.verdict(h))
 	e.finish(h, s)

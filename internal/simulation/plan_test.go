@@ -76,7 +76,7 @@ func draw(seed uint64) plan {
 	p := plan{
 		seed:     seed,
 		horizon:  between(r, 20*time.Second, 3*time.Minute),
-		inFlight: []int{2, 3, 4, 64, 64}[r.IntN(5)],
+		inFlight: []int{1, 2, 4, 64, 64}[r.IntN(5)],
 		late:     []time.Duration{0, 50 * time.Millisecond, 3 * time.Second}[r.IntN(3)],
 		unsteady: r.IntN(8) == 0,
 	}
