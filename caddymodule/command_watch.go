@@ -65,7 +65,9 @@ func runWatch(cmd *cobra.Command, args []string) error {
 	asJSON, _ := cmd.Flags().GetBool("json")
 	w := &watching{ids: query["id"], ended: make(map[string]intent.Status), out: cmd.OutOrStdout(), asJSON: asJSON}
 	w.progress = newProgress(w.out)
-	if err := w.check(ctx, c, cmd, query); err != nil {
+	if err := w.check(ctx, c, cmd, query); ctx.Err() != nil {
+		return w.stopped()
+	} else if err != nil {
 		return err
 	}
 	for {
@@ -73,10 +75,8 @@ func runWatch(cmd *cobra.Command, args []string) error {
 		switch {
 		case err == nil:
 			return w.outcome()
-		case ctx.Err() != nil && len(w.ids) == 0:
-			return nil
 		case ctx.Err() != nil:
-			return &exit{code: exitRunning}
+			return w.stopped()
 		}
 		if e, ok := errors.AsType[*adminError](err); ok && e.status != http.StatusServiceUnavailable {
 			return err
@@ -179,6 +179,15 @@ func (w *watching) show(f *change) error {
 		}
 	}
 	return nil
+}
+
+// stopped is what a watch returns that was stopped, or whose time was over, wherever it
+// stood. Without ids nothing else ends it.
+func (w *watching) stopped() error {
+	if len(w.ids) == 0 {
+		return nil
+	}
+	return &exit{code: exitRunning}
 }
 
 // outcome is the worst of how they ended.
