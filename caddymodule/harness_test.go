@@ -44,6 +44,7 @@ type site struct {
 	store   string // path of the store
 	options string // more global options
 	hosts   string // which Caddy serves; empty for its address
+	block   string // that restarts serves again
 }
 
 func newSite(t *testing.T) *site {
@@ -80,6 +81,13 @@ func (s *site) toEveryHost() {
 func (s *site) serve(block string) {
 	s.t.Helper()
 	require.NoError(s.t, caddy.Load(s.config(block), true))
+}
+
+// restarts ends Caddy, with all that it has in memory, and starts it again.
+func (s *site) restarts() {
+	s.t.Helper()
+	require.NoError(s.t, caddy.Stop())
+	s.serve(s.block)
 }
 
 // report is the usual job, polled every 100 ms.

@@ -93,7 +93,7 @@ func (h *Handler) partsFor(r *http.Request) *parts {
 
 func (h *Handler) newOffloader(p *parts, observer *observe.Server) *offload.Server {
 	config := offload.Config{
-		Scope: h.Name, Engine: p.engine, Store: p.metered, Observer: observer, Admissions: p.admissions, Logger: h.logger,
+		Scope: h.Name, Engine: p.engine, Store: p.metered, Observer: observer, Admissions: p.admissions, Keys: h.app.keys, Logger: h.logger,
 		Saved: counted.savedOf(h.Name), Found: about,
 	}
 	for i, job := range h.jobs {

@@ -169,7 +169,8 @@ func guarded(t *testing.T, kind int, owners bool) (s *site, alice, bob *user) {
 	}
 	block := strings.Replace(report, "intents TO {", head, 1)
 	block = strings.Replace(block, "poll 100ms", "cancel DELETE /reports/status/{job_id}\nresult body.url\ncopy_headers Authorization Cookie X-Api-Key\npoll 100ms", 1)
-	s.serve("respond 404\n}\nhttps://localhost:" + port + " {\nbind 127.0.0.1\ntls " + cert + " " + key + " {\nclient_auth {\nmode request\n}\n}\n" + block)
+	s.block = "respond 404\n}\nhttps://localhost:" + port + " {\nbind 127.0.0.1\ntls " + cert + " " + key + " {\nclient_auth {\nmode request\n}\n}\n" + block
+	s.serve(s.block)
 	as := func(name string) *user {
 		u := &user{t: t, base: "https://localhost:" + port, transport: &http.Transport{
 			TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
@@ -208,12 +209,12 @@ func guesses(t *testing.T, s *site, alice, bob *user, owners bool) {
 	r.Header.Set("X-Api-Key", "alice")
 	text(t, must(http.DefaultTransport.RoundTrip(r)))
 	var adopted struct{ Intent struct{ ID string } }
-	frame, _ := alice.streams("/reports/status/4")
+	frame, first := alice.streams("/reports/status/4")
 	require.NoError(t, json.Unmarshal([]byte(frame.Data), &adopted))
 	require.Contains(t, frame.Data, "secret of alice")
 	hers = append(hers, adopted.Intent.ID)
-	own, _ := alice.streams("/reports/status/1")
-	together, _ := alice.streams("/v1/intents/events/stream?id=" + hers[0] + "&id=" + hers[1])
+	own, second := alice.streams("/reports/status/1")
+	together, third := alice.streams("/v1/intents/events/stream?id=" + hers[0] + "&id=" + hers[1])
 
 	his := bob.submits() // job 5
 	tell := func(what string, resp *http.Response) {
@@ -224,7 +225,16 @@ func guesses(t *testing.T, s *site, alice, bob *user, owners bool) {
 			require.NotContains(t, said, id, what)
 		}
 	}
-	for range 2 { // the second time all that is kept is fresh
+	for round := range 3 { // the second time all that is kept is fresh
+		if round == 2 {
+			for _, stream := range []*http.Response{first, second, third} {
+				stream.Body.Close()
+			}
+			s.restarts()
+			frame, again := alice.streams("/reports/status/1")
+			require.Contains(t, frame.Data, hers[0], "she is known by what is stored")
+			again.Body.Close()
+		}
 		for _, job := range []string{"1", "2", "4", "9"} {
 			for _, how := range [][]string{
 				{"GET"}, {"HEAD"}, {"DELETE"}, {"GET", "If-None-Match", "*"}, {"GET", "Range", "bytes=0-"}, {"GET", "Prefer", "wait=1"},

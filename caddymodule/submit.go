@@ -124,7 +124,7 @@ func (s starting) submission() (engine.Submission, *observe.Problem) {
 			s.observer(s.parts).Present(w, s.viewed(s.r), in)
 		},
 		ObserveURL: func(id intent.ID) string { return s.observer(s.parts).ObserveURL(prefix, id) },
-		Made:       func(id intent.ID) { s.parts.admissions.Made(id, s.Name, s.r, s.asker(s.r)) },
+		Maker:      func(id intent.ID) string { return s.serversOf(s.parts).offloader.Maker(id, s.r, s.asker(s.r)) },
 		Decorate:   observe.CORS(s.CORS).Expose,
 	}
 	if owner := s.ownerOf(s.r); owner != "" {

@@ -15,9 +15,10 @@ import (
 type Adoption struct {
 	Job      *Job
 	Delivery intent.Delivery
-	Origin   intent.Origin // of who asked; scope, job and times are filled in
-	Instead  intent.ID     // the ended intent of another job by the same name, zero if there is none
-	Header   http.Header   // of the request, for the job's copy_headers
+	Origin   intent.Origin             // of who asked; scope, job, times and maker are filled in
+	Maker    func(id intent.ID) string // who asked, as the intent with this id names them; nil for ""
+	Instead  intent.ID                 // the ended intent of another job by the same name, zero if there is none
+	Header   http.Header               // of the request, for the job's copy_headers
 	Answer   adapter.Answer
 	Asked    time.Time
 }
@@ -29,6 +30,9 @@ func (e *Engine) Adopt(ctx context.Context, a Adoption) (intent.Intent, error) {
 	in := intent.Intent{ID: intent.NewID(now, store.ShardOf("")), Origin: a.Origin}
 	in.Scope, in.Job = a.Job.Scope, a.Job.Name
 	in.Created, in.Deadline = now, now.Add(a.Job.Deadline)
+	if a.Maker != nil {
+		in.Maker = a.Maker(in.ID)
+	}
 	in.Sealed = e.seal(a.Job, in.ID, a.Header)
 	in, events := in.Begin(now)
 	in, more := in.Deliver(a.Delivery, now)

@@ -339,17 +339,19 @@ func TestABackendThatNeverAnswersAClientThatLeftKeepsNoKey(t *testing.T) {
 func TestWhoWaitsForTheFirstRequestIsNoMaker(t *testing.T) {
 	inBubble(t, func(t *testing.T, et *tester) {
 		et.backend.Meets(legacytest.Submits, legacytest.Late(time.Minute), 1)
+		submits := func(maker string) error {
+			r := httptest.NewRequest("POST", "/reports/generate", strings.NewReader(`{}`))
+			return et.engine.Submit(httptest.NewRecorder(), r, engine.Submission{Job: et.job, Base: "/v1/intents", Key: "k",
+				Maker: func(intent.ID) string { return maker }})
+		}
 		first := make(chan error, 1)
-		go func() {
-			_, err := et.postKey("k", `{}`)
-			first <- err
-		}()
+		go func() { first <- submits("the first") }()
 		synctest.Wait()
-		r := httptest.NewRequest("POST", "/reports/generate", strings.NewReader(`{}`))
-		err := et.engine.Submit(httptest.NewRecorder(), r, engine.Submission{Job: et.job, Base: "/v1/intents", Key: "k",
-			Made: func(intent.ID) { require.Fail(t, "it made nothing") }})
-		require.ErrorIs(t, err, engine.ErrKeyInProgress)
+		require.ErrorIs(t, submits("the second"), engine.ErrKeyInProgress)
 		require.NoError(t, <-first)
+		in, _, err := et.store.ByKey(t.Context(), "k")
+		require.NoError(t, err)
+		require.Equal(t, "the first", in.Maker)
 	})
 }
 

@@ -28,7 +28,6 @@ func (x *exchange) open(r adapter.SubmitReading) opening {
 		in = x.reservation.Intent
 	} else {
 		in = x.newIntent(now)
-		x.made(in.ID)
 	}
 	if body, whole := x.capture.whole(); whole {
 		in.Request, in.Captured = body, true

@@ -119,7 +119,6 @@ func (x *exchange) postpone(r *http.Request, body []byte) (opening, error) {
 		in = x.reservation.Intent
 	} else {
 		in = x.newIntent(now)
-		x.made(in.ID)
 	}
 	in.Request, in.Captured = body, true
 	in, events := in.Begin(now)

@@ -46,9 +46,8 @@ type Submission struct {
 	// ObserveURL is the URL of an intent's stream for the client; nil for the plain one.
 	ObserveURL func(id intent.ID) string
 
-	// Made is told the id of the intent that the submit will have if it makes one,
-	// before the client is; nil if nobody wants to know.
-	Made func(id intent.ID)
+	// Maker is who the submit is from, as the intent with this id names them; nil for "".
+	Maker func(id intent.ID) string
 
 	// Known is told the id of the intent that stands for the submit, be it the one that
 	// a request with the same key has made: when it is stored, and before the client is
@@ -252,7 +251,6 @@ func (x *exchange) reserve() error {
 	}
 	x.reservation = &held
 	failpoint.Hit(failpoint.Reserved)
-	x.made(held.ID)
 	return nil
 }
 
@@ -263,12 +261,6 @@ func (e *Engine) dropDoubtful(ctx context.Context, id intent.ID) error {
 		return err
 	}
 	return e.store.Drop(ctx, id, held.Epoch)
-}
-
-func (x *exchange) made(id intent.ID) {
-	if x.submission.Made != nil {
-		x.submission.Made(id)
-	}
 }
 
 func (x *exchange) known(id intent.ID) {
@@ -295,6 +287,9 @@ func (x *exchange) newIntent(now time.Time) intent.Intent {
 			Cancels:  s.Cancels,
 			Envelope: s.Envelope,
 		},
+	}
+	if s.Maker != nil {
+		in.Maker = s.Maker(in.ID)
 	}
 	if s.Hook != nil {
 		in.Hook = s.Hook(in.ID)

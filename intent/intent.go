@@ -29,6 +29,7 @@ type Origin struct {
 	Request  []byte    `json:"request,omitempty"`  // the submit's body, kept only if an expression of the job reads it
 	Captured bool      `json:"captured,omitempty"` // Request holds the whole body (which may be empty)
 	Owner    string    `json:"owner,omitempty"`    // whose it is, as a MAC; "" if it was made without owners
+	Maker    string    `json:"maker,omitempty"`    // who had it made, as a MAC of their credentials that no other intent has; "" if that is not known
 	Key      string    `json:"key,omitempty"`      // idempotency key of the submit, as a MAC; "" if there was none
 	Cancels  bool      `json:"cancels,omitempty"`  // the submit asked for a cancel at the backend when the deadline passes
 

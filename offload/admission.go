@@ -60,7 +60,6 @@ type Admissions struct {
 	entries map[credential]*list.Element // of *admitted
 	order   list.List                    // most recently used first
 	bytes   int
-	makers  map[intent.ID]credential     // who had an intent made; see Made
 	asking  map[credential]chan struct{} // closed when the backend has answered one who asks for all with its credentials
 }
 
@@ -73,7 +72,7 @@ type admitted struct {
 func NewAdmissions() *Admissions {
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // never fails: crypto/rand ends the process instead
-	return &Admissions{key: key, entries: make(map[credential]*list.Element), makers: make(map[intent.ID]credential), asking: make(map[credential]chan struct{})}
+	return &Admissions{key: key, entries: make(map[credential]*list.Element), asking: make(map[credential]chan struct{})}
 }
 
 // get returns the admission of a credential, nil if it has none at now. It is not to
@@ -154,46 +153,4 @@ func (a *admission) weight() int {
 		n += len(a.between.before.Body)
 	}
 	return n
-}
-
-// maxMakers bounds what is remembered of who made an intent. Whoever is forgotten is
-// a stranger to it, as after a restart: that costs a poll.
-const maxMakers = 100_000
-
-// Made notes who had an intent made, by a submit or by a stream: the backend's answers
-// to the same credentials are about the same job, even if a job's id is one of many by
-// that name.
-func (a *Admissions) Made(id intent.ID, scope string, r *http.Request, who Asker) {
-	maker := a.maker(scope, r, &who)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if len(a.makers) >= maxMakers {
-		clear(a.makers)
-	}
-	a.makers[id] = maker
-}
-
-// knowsMaker reports whether it is known who had an intent made.
-func (a *Admissions) knowsMaker(id intent.ID) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	_, ok := a.makers[id]
-	return ok
-}
-
-// made reports whether these credentials had the intent made.
-func (a *Admissions) made(id intent.ID, scope string, r *http.Request, who *Asker) bool {
-	a.mu.Lock()
-	maker, ok := a.makers[id]
-	a.mu.Unlock()
-	return ok && maker == a.maker(scope, r, who)
-}
-
-// maker is who sends a request, whether it submits or asks.
-func (a *Admissions) maker(scope string, r *http.Request, who *Asker) credential {
-	same := &http.Request{Header: r.Header.Clone(), Host: r.Host, TLS: r.TLS, RemoteAddr: r.RemoteAddr}
-	for _, name := range []string{"Idempotency-Key", "Prefer", "Origin"} { // of submits; browsers send the last with each
-		same.Header.Del(name)
-	}
-	return credentialOf(a.key, scope, "", same, who)
 }

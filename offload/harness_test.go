@@ -2,6 +2,7 @@ package offload_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -20,6 +21,7 @@ import (
 	"github.com/caddy-intents/caddy-intents/adapter"
 	"github.com/caddy-intents/caddy-intents/engine"
 	"github.com/caddy-intents/caddy-intents/intent"
+	"github.com/caddy-intents/caddy-intents/internal/keyring"
 	"github.com/caddy-intents/caddy-intents/internal/legacytest"
 	"github.com/caddy-intents/caddy-intents/internal/sse"
 	"github.com/caddy-intents/caddy-intents/observe"
@@ -39,6 +41,7 @@ type tester struct {
 	admissions *offload.Admissions
 	job        *engine.Job
 	rule       offload.Job // but for its job
+	keys       offload.Keys
 	limits     observe.Limits
 	server     *offload.Server
 	log        bytes.Buffer // of the server
@@ -95,7 +98,7 @@ func (g *gate) adds(f func(http.ResponseWriter, *http.Request)) {
 func inBubble(t *testing.T, test func(tt *tester), configure ...func(*tester)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		tt := &tester{t: t, backend: &gate{Backend: legacytest.New()}, store: memstore.New()}
+		tt := &tester{t: t, backend: &gate{Backend: legacytest.New()}, store: memstore.New(), keys: keysOf(t, 'a')}
 		tt.job = &engine.Job{
 			JobName:  engine.JobName{Scope: "default", Name: "report"},
 			Backend:  &engine.Backend{Name: "default", Transport: tt.backend, InFlight: engine.DefaultInFlight, Rate: engine.DefaultRate},
@@ -135,7 +138,7 @@ func (tt *tester) starts() {
 	rule := tt.rule
 	rule.Job = tt.job
 	tt.server = offload.New(offload.Config{
-		Scope: "default", Jobs: []offload.Job{rule}, Engine: tt.engine, Store: tt.store, Admissions: tt.admissions,
+		Scope: "default", Jobs: []offload.Job{rule}, Engine: tt.engine, Store: tt.store, Admissions: tt.admissions, Keys: tt.keys,
 		Observer: observe.New(observe.Config{Scope: "default", Store: tt.store, Hub: tt.hub, Limits: tt.limits}), Logger: slog.New(slog.NewTextHandler(&tt.log, nil)),
 	})
 	tt.engine.Start()
@@ -148,6 +151,18 @@ func (tt *tester) restarts() {
 	tt.store = tt.store.(*memstore.Store).Reopen()
 	tt.starts()
 	synctest.Wait()
+}
+
+// keysOf is the keyring of some secrets, the current one first.
+func keysOf(t *testing.T, secrets ...byte) *keyring.Keyring {
+	t.Helper()
+	var all [2][]byte
+	for i, s := range secrets {
+		all[i] = bytes.Repeat([]byte{s}, keyring.MinSecret)
+	}
+	keys, err := keyring.New(all[0], all[1])
+	require.NoError(t, err)
+	return keys
 }
 
 // plainSealer encrypts nothing: what is sealed is not what is tested here.
@@ -174,8 +189,11 @@ type client struct {
 	header http.Header
 	cert   string
 	addr   string
+	proxy  string // before us, by which it comes; "" for none
 	host   string
 	who    offload.Asker
+
+	unknown bool // its intents are those of a release that kept no makers
 }
 
 func (tt *tester) client(header ...string) *client {
@@ -192,7 +210,7 @@ func (c *client) request(method, path string, header ...string) *http.Request {
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
-	r.RemoteAddr, r.Host = c.addr, c.host
+	r.RemoteAddr, r.Host = cmp.Or(c.proxy, c.addr), c.host
 	if c.cert != "" {
 		r.TLS = &tls.ConnectionState{HandshakeComplete: true, PeerCertificates: []*x509.Certificate{{Raw: []byte(c.cert)}}}
 	}
@@ -227,10 +245,11 @@ func (c *client) submit() (intent.ID, string) {
 	if len(c.who.Owners) > 0 {
 		owner = c.who.Owners[0]
 	}
-	err := c.tt.engine.Submit(w, r, engine.Submission{
-		Job: c.tt.job, Scheme: "https", Client: c.asker().Client, Base: "/v1/intents", Owner: owner,
-		Made: func(id intent.ID) { c.tt.admissions.Made(id, "default", r, c.asker()) },
-	})
+	submission := engine.Submission{Job: c.tt.job, Scheme: "https", Client: c.asker().Client, Base: "/v1/intents", Owner: owner}
+	if !c.unknown {
+		submission.Maker = func(id intent.ID) string { return c.tt.server.Maker(id, r, c.asker()) }
+	}
+	err := c.tt.engine.Submit(w, r, submission)
 	require.NoError(c.tt.t, err)
 	synctest.Wait()
 	id, err := intent.ParseID(w.Header().Get("Intent-Id"))

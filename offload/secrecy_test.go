@@ -95,6 +95,21 @@ func TestWhoLosesTheRightSeesNothingAfterAMinute(t *testing.T) {
 	})
 }
 
+// ofEachUser is a backend where everybody has a job 1, and nobody is told nothing.
+func ofEachUser(w http.ResponseWriter, r *http.Request) {
+	user := userOf(r)
+	w.Header().Set("Content-Type", "application/json")
+	switch {
+	case user == "" || r.Header.Get("User-Agent") == "caddy-intents" && strings.Contains(r.RemoteAddr, "203.0.113.") && r.Header.Get("Cookie")+r.Header.Get("Authorization")+r.Header.Get("X-Api-Key") == "":
+		w.WriteHeader(http.StatusUnauthorized)
+	case r.Method == "POST":
+		w.WriteHeader(http.StatusAccepted)
+		_, _ = w.Write([]byte(`{"job_id":"1","status":"pending"}`))
+	default:
+		_, _ = w.Write([]byte(`{"job_id":"1","status":"running","step":"secret of ` + user + `"}`))
+	}
+}
+
 // TestJobsOfTwoUsersMayHaveOneURL is about a backend that counts the jobs of each user
 // from 1. Both get a 200 at the same URL, for two jobs.
 func TestJobsOfTwoUsersMayHaveOneURL(t *testing.T) {
@@ -111,19 +126,7 @@ func TestJobsOfTwoUsersMayHaveOneURL(t *testing.T) {
 						c.who.Owners = []string{"acme"}
 					}
 				}
-				tt.backend.atTheDoor(func(w http.ResponseWriter, r *http.Request) {
-					user := userOf(r)
-					w.Header().Set("Content-Type", "application/json")
-					switch {
-					case user == "" || r.Header.Get("User-Agent") == "caddy-intents" && strings.Contains(r.RemoteAddr, "203.0.113.") && r.Header.Get("Cookie")+r.Header.Get("Authorization")+r.Header.Get("X-Api-Key") == "":
-						w.WriteHeader(http.StatusUnauthorized)
-					case r.Method == "POST":
-						w.WriteHeader(http.StatusAccepted)
-						_, _ = w.Write([]byte(`{"job_id":"1","status":"pending"}`))
-					default:
-						_, _ = w.Write([]byte(`{"job_id":"1","status":"running","step":"secret of ` + user + `"}`))
-					}
-				})
+				tt.backend.atTheDoor(ofEachUser)
 				first, _ := alice.submit()
 				second, _ := bob.submit()
 				var streams []*listener

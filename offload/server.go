@@ -44,6 +44,7 @@ type Config struct {
 	Store      store.Reader
 	Observer   *observe.Server // opens streams
 	Admissions *Admissions
+	Keys       Keys // of the secret that all replicas share
 	Logger     *slog.Logger
 	Saved      func(job string, by Saving)             // told of every answer that was not asked for, if set
 	Found      func(ctx context.Context, id intent.ID) // told which intent a request is about, if its client may know
@@ -265,16 +266,24 @@ func (q *question) ask(w http.ResponseWriter) error {
 	if q.r.Method != http.MethodGet || q.id == (intent.ID{}) && (job == nil || job.NoAdopt) {
 		return q.next(w, q.r)
 	}
-	if q.id != (intent.ID{}) && q.server.Admissions.made(q.id, q.server.Scope, q.r, q.who) {
-		q.server.Found(q.r.Context(), q.id) // who started the job knows that anyway
-	}
 	asked := time.Now()
 	t := &tap{ResponseWriter: w, copied: copied{before: w.Header().Clone()}}
-	if err := q.next(t, readably(q.r)); err != nil {
-		return err
+	err := q.next(t, readably(q.r))
+	if err != nil || q.learn(&t.copied, asked) == nil {
+		q.foundByMaker()
 	}
-	q.learn(&t.copied, asked)
-	return nil
+	return err
+}
+
+// foundByMaker is found where the backend has told nothing of the job: who started it
+// knows the intent anyway.
+func (q *question) foundByMaker() {
+	if q.id == (intent.ID{}) {
+		return
+	}
+	if in, err := q.server.Store.Get(q.r.Context(), q.id); err == nil && q.made(&in) {
+		q.server.Found(q.r.Context(), q.id)
+	}
 }
 
 // learn admits the client if the backend has. Any other answer takes an admission
@@ -398,8 +407,8 @@ func (q *question) mine(in *intent.Intent) bool {
 
 // Means reports whether a client's request about a job, by its status URL, is about the
 // job of the intent that we have for it. A backend may have another job by the same id
-// for another client: that one's cancel is not this one's. Where it cannot be known
-// any more who started the job, it is taken for the same.
+// for another client: that one's cancel is not this one's. Where it is not known who
+// started the job, it is taken for the same.
 func (s *Server) Means(r *http.Request, who Asker, statusURL string) bool {
 	id, err := s.Store.ByJob(r.Context(), store.JobKey{Scope: s.Scope, StatusURL: statusURL})
 	if err != nil {
@@ -410,13 +419,7 @@ func (s *Server) Means(r *http.Request, who Asker, statusURL string) bool {
 		return false
 	}
 	q := &question{server: s, r: r, who: &who, target: statusURL, id: id}
-	return q.mine(&in) || in.Owner == "" && (namesOne(in.JobID) || !s.Admissions.knowsMaker(id))
-}
-
-// made reports whether the client's own request started the job, with the same
-// credentials. An owner can be coarser than what the backend tells its users apart by.
-func (q *question) made(in *intent.Intent) bool {
-	return q.server.Admissions.made(in.ID, q.server.Scope, q.r, q.who)
+	return q.mine(&in) || in.Owner == "" && (namesOne(in.JobID) || in.Maker == "")
 }
 
 // hasWords reports whether there is something of the job that can be told to the client.

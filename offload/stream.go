@@ -196,20 +196,17 @@ func (q *question) adoptInTurn(a *admission, job *matched, d intent.Delivery) (i
 			return intent.Intent{}, err
 		}
 	}
-	made, err := q.server.Engine.Adopt(q.r.Context(), engine.Adoption{
+	return q.server.Engine.Adopt(q.r.Context(), engine.Adoption{
 		Job:      job.Job.Job,
 		Delivery: d,
 		Origin: intent.Origin{Host: q.r.Host, Scheme: q.who.Scheme, Client: q.who.Client,
 			Prefix: q.who.Prefix, Owner: q.who.owner()},
+		Maker:   func(id intent.ID) string { return q.server.Maker(id, q.r, *q.who) },
 		Instead: a.reused,
 		Header:  q.r.Header,
 		Answer:  *a.own.Answer,
 		Asked:   a.own.asked,
 	})
-	if err == nil {
-		admissions.Made(made.ID, q.server.Scope, q.r, *q.who)
-	}
-	return made, err
 }
 
 // await waits until what is under way is over, if anything is.
