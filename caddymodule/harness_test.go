@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -33,6 +34,10 @@ import (
 )
 
 func TestMain(m *testing.M) { caddytest.Main(m, caddycmd.Main) }
+
+// patience is for what never comes: a busy machine takes many seconds for what usually
+// takes none, and nothing that comes is asserted to be fast.
+const patience = 2 * time.Minute
 
 // A site is a real Caddy in this process, in front of a scripted backend on a real
 // socket. There is one Caddy in a process, so these tests run one after another.

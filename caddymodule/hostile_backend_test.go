@@ -261,7 +261,7 @@ func (s *site) meet(w *wire, vectors map[string]vector) {
 				o.untilWaiting("backend")
 			case runs:
 				before := w.polled(job)
-				require.Eventually(t, func() bool { return w.polled(job) > before+1 }, 10*time.Second, 10*time.Millisecond)
+				require.Eventually(t, func() bool { return w.polled(job) > before+1 }, patience, 10*time.Millisecond)
 				require.Contains(t, text(t, s.do("GET", "/wired/"+ids[name], "")), `"status":"IN_PROGRESS"`)
 			}
 		})

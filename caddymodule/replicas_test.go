@@ -74,7 +74,7 @@ func TestTheOthersTakeOverWhatAKilledCaddyPolled(t *testing.T) {
 		slowest = max(slowest, f.firstPoll(job, killed).Sub(killed))
 	}
 	t.Logf("the last of 20 was polled %s after the kill", slowest.Round(time.Millisecond))
-	require.Less(t, slowest, term+2*time.Second)
+	require.Less(t, slowest, 2*term)
 	for i, job := range jobs {
 		f.says(job, "went on", 60)
 		watchers[i].await("went on")
@@ -129,7 +129,7 @@ func TestAStoppedCaddyGivesBackWhatItPolledAtOnce(t *testing.T) {
 	require.Equal(t, b, f.poller(job, stopped))
 	took := f.firstPoll(job, stopped).Sub(stopped)
 	t.Logf("polled again after %s", took.Round(time.Millisecond))
-	require.Less(t, took, term/2)
+	require.Less(t, took, term)
 	f.backend.Finishes(job)
 	require.True(t, strings.HasSuffix(watcher.saw(), "in_progress completed"))
 }

@@ -187,9 +187,6 @@ func (c *returning) finish() {
 	}
 }
 
-// patience is for a returner whose server is away, or never sends the end.
-const patience = 2 * time.Minute
-
 func (r *returner) run() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

@@ -181,7 +181,7 @@ func TestTheBackendSeesWhatTheLedgerHas(t *testing.T) {
 				answers := s.says(v.bytes)
 				told := strings.Count(answers, "\r\nIntent-Id: ")
 				require.Equal(t, v.jobs, told, "%s: intents in\n%s", name, answers)
-				require.Eventually(t, func() bool { return len(s.backend.Jobs()) == before+told }, 5*time.Second, time.Millisecond, "%s: jobs at the backend", name)
+				require.Eventually(t, func() bool { return len(s.backend.Jobs()) == before+told }, patience, time.Millisecond, "%s: jobs at the backend", name)
 			}
 			for _, a := range s.backend.Asked() {
 				require.NotContains(t, a.Header, "Transfer-Encoding")
