@@ -95,7 +95,7 @@ func TestARedisThatHangsHoldsNobodyUp(t *testing.T) {
 	first := f.oldClient(a)
 	require.Less(t, first, 10*time.Second, "who comes first waits for the timeout")
 	again := f.oldClient(a)
-	require.Less(t, again, first)
+	require.Less(t, again, 3*time.Second, "less than one call to Redis may take")
 	t.Logf("the slowest request of the first old client took %s, of the second %s", first.Round(time.Millisecond), again.Round(time.Millisecond))
 	f.says(job, "while it hung", 20)
 	f.intents()
