@@ -27,13 +27,19 @@ var results = []struct {
 	{context.Canceled, "canceled"}, {context.DeadlineExceeded, "timeout"},
 }
 
+// otherError is the result of a call that came to none of them.
+const otherError = "error"
+
+// troubles are the results that alerts ask for.
+var troubles = []string{"unavailable", "full", "timeout", otherError}
+
 // count notes what came of a call.
 func (s meteredStore) count(operation string, err error) {
 	if err == nil {
 		s.metrics.done[operation].Inc()
 		return
 	}
-	word := "error"
+	word := otherError
 	for _, r := range results {
 		if errors.Is(err, r.err) {
 			word = r.word

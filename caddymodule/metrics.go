@@ -73,6 +73,9 @@ func newMetrics() *metrics {
 	m.done = make(map[string]prometheus.Counter, len(operations))
 	for _, o := range operations {
 		m.done[o] = m.operations.WithLabelValues(o, "ok")
+		for _, trouble := range troubles {
+			m.operations.WithLabelValues(o, trouble)
+		}
 	}
 	for _, o := range webhook.Outcomes() {
 		m.webhooks.WithLabelValues(string(o))
@@ -143,6 +146,9 @@ func (m *metrics) of(n engine.JobName) *jobMetrics {
 		for _, reason := range reasons {
 			m.ended.WithLabelValues(n.Scope, n.Name, string(status), reason)
 		}
+	}
+	for _, e := range observe.Ends() {
+		m.streams.WithLabelValues(n.Scope, string(e))
 	}
 	stored, _ := m.jobs.LoadOrStore(n, j)
 	return stored.(*jobMetrics)

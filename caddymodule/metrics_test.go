@@ -20,6 +20,7 @@ import (
 
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/internal/legacytest"
+	"github.com/caddy-intents/caddy-intents/observe"
 )
 
 // A scrape is our series as Prometheus would get them, by name and labels. What this
@@ -123,6 +124,19 @@ func TestMetricsTellOfALifeAndSurviveReloads(t *testing.T) {
 	require.GreaterOrEqual(t, after.at("caddy_intents_store_commit_seconds_count")-before.at("caddy_intents_store_commit_seconds_count"), 2.0)
 	require.Zero(t, after.at(`caddy_intents_active{job="report",status="IN_PROGRESS"}`))
 	require.Zero(t, after.at("caddy_intents_observers"))
+}
+
+func TestWhatAlertsAskForIsThereBeforeItHasHappened(t *testing.T) {
+	s := newSite(t)
+	s.serve(scraped + strings.Replace(report, "job report", "name quiet\njob report", 1))
+	first := s.scrape().series()
+	for _, end := range observe.Ends() {
+		require.Contains(t, first, fmt.Sprintf(`caddy_intents_streams_ended_total{reason="%s",scope="quiet"}`, end))
+	}
+	for _, trouble := range []string{"unavailable", "full", "timeout", "error"} {
+		require.Contains(t, first, fmt.Sprintf(`caddy_intents_store_operations_total{operation="append",result="%s"}`, trouble))
+	}
+	require.Contains(t, first, `caddy_intents_ended_total{job="report",reason="job_lost",scope="quiet",status="FAILED"}`)
 }
 
 func TestMetricsTellWhatTheBackendWasSpared(t *testing.T) {

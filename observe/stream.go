@@ -31,6 +31,11 @@ const (
 	EndUnsaid  End = "unsaid"  // what the stream tells cannot be told any more; see Words
 )
 
+// Ends lists why a stream can end.
+func Ends() []End {
+	return []End{EndDone, EndTimeout, EndAge, EndDrain, EndRemoved, EndSlow, EndGone, EndUnsaid}
+}
+
 // clean reports whether the client may take the stream for complete.
 func (e End) clean() bool { return e == EndDone || e == EndTimeout }
 
