@@ -51,6 +51,7 @@ var budgets = []budget{
 	{"active", measureActive},
 	{"tick", measureTick},
 	{"requests", measureRequests},
+	{"list", measureList},
 	{"metrics", measureMetrics},
 	{"redis", measureRedis},
 }

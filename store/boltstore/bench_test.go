@@ -83,6 +83,8 @@ func BenchmarkList(b *testing.B) {
 	all := populate(b, s, 100_000)
 	middle, err := s.Get(b.Context(), all[len(all)/2])
 	require.NoError(b, err)
+	oldest, err := s.Get(b.Context(), all[0])
+	require.NoError(b, err)
 	for name, filter := range map[string]store.Filter{
 		"youngest":        {Limit: 100},
 		"from the middle": {Limit: 100, Before: middle.ID},
@@ -90,6 +92,10 @@ func BenchmarkList(b *testing.B) {
 		"older than":      {Limit: 100, Status: intent.InProgress, Made: middle.Created},
 		"standing still":  {Limit: 100, Moved: middle.Created, Made: middle.Created},
 		"with some unknown word, of which there is none": {Limit: 100, Unknown: store.Any},
+		"with one unknown word, of which there is none":  {Limit: 100, Unknown: "archived"},
+		"of a job that there is none of":                 {Limit: 100, Job: "export"},
+		"of a status that none has":                      {Limit: 100, Status: intent.Delivered},
+		"standing still, which none does":                {Limit: 100, Moved: oldest.Created},
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {

@@ -20,7 +20,7 @@ const listLength = 1000
 
 // List is the method of [store.Reader].
 func (s *Store) List(ctx context.Context, f store.Filter) (store.Page, error) {
-	l := listing{filter: f, limit: cmp.Or(f.Limit, 100), before: f.Start()}
+	l := listing{filter: f, sift: newSift(&f), limit: cmp.Or(f.Limit, 100), before: f.Start()}
 	for !l.finished {
 		if err := s.view(ctx, l.fill); err != nil {
 			return store.Page{}, err
@@ -32,6 +32,7 @@ func (s *Store) List(ctx context.Context, f store.Filter) (store.Page, error) {
 // A listing is a page in the making.
 type listing struct {
 	filter   store.Filter
+	sift     sift
 	limit    int
 	before   intent.ID // what is older is to be looked at yet
 	looked   int
@@ -57,7 +58,7 @@ func (l *listing) fill(t *txn) error {
 			return nil
 		}
 		l.looked++
-		if err := l.look(t, intent.ID(d.id)); err != nil || l.finished {
+		if err := l.look(t, d); err != nil || l.finished {
 			return err
 		}
 		d.next()
@@ -85,13 +86,14 @@ func (l *listing) descents(t *txn) []*descent {
 
 // look adds the intent to the page if it belongs there. One more than the page
 // holds tells that there is a next page.
-func (l *listing) look(t *txn, id intent.ID) error {
+func (l *listing) look(t *txn, d *descent) error {
+	id := intent.ID(d.id)
 	l.before = id
-	r, _, err := t.find(id)
+	r, err := d.record(t)
 	switch {
 	case errors.Is(err, store.ErrNotFound): // an index can lead nowhere
 		return nil
-	case err != nil || r.seq == 0:
+	case err != nil || r.seq == 0 || !l.sift.passes(t, id, &r):
 		return err
 	}
 	in, err := t.intent(id, &r)
@@ -107,23 +109,24 @@ func (l *listing) look(t *txn, id intent.ID) error {
 	return nil
 }
 
-// A descent goes through the part of a bucket whose keys are a prefix and an id,
-// from right to left; its id is nil at the end.
+// A descent goes through a bucket of records, or the part of an index whose keys are
+// a prefix and an id, from right to left; its id is nil at the end.
 type descent struct {
 	cursor *bbolt.Cursor
 	prefix []byte
 	id     []byte
+	value  []byte
 }
 
-// newDescent starts left of before, or at the right end if that is zero.
+// newDescent starts left of before, or at the right end if that is zero. Without a
+// prefix the bucket is one of records.
 func newDescent(b *bbolt.Bucket, prefix []byte, before intent.ID) *descent {
 	if before == (intent.ID{}) {
 		before = intent.ID(bytes.Repeat([]byte{0xff}, len(before))) // no id: it would be of another version
 	}
 	d := &descent{cursor: b.Cursor(), prefix: prefix}
 	if key, _ := d.cursor.Seek(slices.Concat(prefix, before[:])); key == nil {
-		key, _ = d.cursor.Last()
-		d.take(key)
+		d.take(d.cursor.Last())
 		return d
 	}
 	d.next()
@@ -131,13 +134,21 @@ func newDescent(b *bbolt.Bucket, prefix []byte, before intent.ID) *descent {
 }
 
 func (d *descent) next() {
-	key, _ := d.cursor.Prev()
-	d.take(key)
+	d.take(d.cursor.Prev())
 }
 
-func (d *descent) take(key []byte) {
+func (d *descent) take(key, value []byte) {
 	d.id = nil
 	if key != nil && bytes.HasPrefix(key, d.prefix) {
-		d.id = key[len(d.prefix):]
+		d.id, d.value = key[len(d.prefix):], value
 	}
+}
+
+// record returns the record of the intent that the descent is at.
+func (d *descent) record(t *txn) (record, error) {
+	if d.prefix == nil {
+		return parseRecord(d.value)
+	}
+	r, _, err := t.find(intent.ID(d.id))
+	return r, err
 }

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"sync"
@@ -176,6 +177,40 @@ var listTests = []test{
 		} {
 			require.Equal(t, pick.want, t.pages(pick.filter), "%+v", pick.filter)
 			pick.filter.Limit = 1
+			require.Equal(t, pick.want, t.pages(pick.filter), "%+v", pick.filter)
+		}
+	}},
+	{"filters take words as they are written, and what only looks like a field for none", func(t *tester) {
+		create := func(job, word string, at time.Time, params map[string]string) intent.ID {
+			in := t.request()
+			in.Job = job
+			in, events := in.Begin(in.Created)
+			in, named := in.Deliver(intent.Delivery{JobID: `"job":"report"`, Params: params, StatusURL: fmt.Sprintf("/%d", t.made)}, in.Created)
+			in, told := in.Apply(intent.Reading{Status: intent.InProgress, UnknownState: word, Message: `"unknown_state":"archived"`}, at)
+			in.Result = json.RawMessage(`{"moved":"2000-01-01T00:00:00Z","unknown_state":"archived","waiting":"backend","status":"DELIVERED"}`)
+			_, err := t.Create(t.Context(), in, slices.Concat(events, named, told))
+			require.NoError(t, err)
+			return in.ID
+		}
+		lately, word := noon.Add(time.Hour), "<a>&\"\\ é\u2028\x00\n"
+		odd := create(word, word, lately, map[string]string{"moved": "2000-01-01T00:00:00Z", "status": "DELIVERED"})
+		alike := create("report", "", lately, map[string]string{"unknown_state": "archived", "waiting": "backend"})
+		late := create("report", "archive", lately, map[string]string{"moved": "2999-01-01T00:00:00Z"})
+		still := create("report", "archived", noon, map[string]string{"moved": "2999-01-01T00:00:00Z", "x": `"moved":"2999`})
+		for _, pick := range []struct {
+			filter store.Filter
+			want   []intent.ID
+		}{
+			{store.Filter{Unknown: word}, []intent.ID{odd}},
+			{store.Filter{Job: word}, []intent.ID{odd}},
+			{store.Filter{Job: "report"}, []intent.ID{still, late, alike}},
+			{store.Filter{Unknown: store.Any}, []intent.ID{still, late, odd}},
+			{store.Filter{Unknown: "archived"}, []intent.ID{still}},
+			{store.Filter{Waiting: store.Any}, nil},
+			{store.Filter{Status: intent.Delivered}, nil},
+			{store.Filter{Moved: lately}, []intent.ID{still}},
+			{store.Filter{Moved: lately.Add(1)}, []intent.ID{still, late, alike, odd}},
+		} {
 			require.Equal(t, pick.want, t.pages(pick.filter), "%+v", pick.filter)
 		}
 	}},
