@@ -45,37 +45,48 @@ func measureSubmit(ctx context.Context, b *bench) error {
 	}
 	defer plain.kill()
 
-	var r rounds
+	var rate, cpu rounds
 	for round := range b.rounds + 1 {
-		theirs, err := submitRate(plain)
+		theirs, err := plain.submits()
 		if err != nil {
 			return err
 		}
-		own, err := submitRate(ours)
+		own, err := ours.submits()
 		if err != nil {
 			return err
 		}
 		if round > 0 { // the first one warms up
-			r.add(own, theirs)
+			rate.add(own.rate, theirs.rate)
+			cpu.add(own.cpu, theirs.cpu)
 		}
 	}
 	b.results = append(b.results, result{
 		what:     "submit, durable, 64 clients",
-		ours:     fmt.Sprintf("%.0f/s", median(r.ours)),
-		baseline: fmt.Sprintf("reverse_proxy %.0f/s", median(r.baseline)),
-		ratio:    r.ratio(), limit: submitLimit, least: true,
+		ours:     fmt.Sprintf("%.0f/s (CPU of each %s)", median(rate.ours), micros(median(cpu.ours))),
+		baseline: fmt.Sprintf("reverse_proxy %.0f/s (CPU of each %s)", median(rate.baseline), micros(median(cpu.baseline))),
+		ratio:    rate.ratio(), limit: submitLimit, least: true,
 	})
 	return nil
 }
 
-// submitRate submits for one round and returns how many were answered a second.
-func submitRate(c *caddyProcess) (float64, error) {
+// A submitted is what a round of submits came to.
+type submitted struct {
+	rate float64 // answered a second
+	cpu  float64 // of Caddy for each, in nanoseconds
+}
+
+// submits submits for one round.
+func (c *caddyProcess) submits() (s submitted, err error) {
 	clients, err := dialAll(c.addr, submitClients)
 	if err != nil {
-		return 0, err
+		return s, err
 	}
 	defer closeAll(clients)
 	defer c.profile(submitRound)()
+	before, err := c.cpu()
+	if err != nil {
+		return s, err
+	}
 	var answered atomic.Int64
 	var failed atomic.Pointer[error]
 	var all sync.WaitGroup
@@ -92,8 +103,14 @@ func submitRate(c *caddyProcess) (float64, error) {
 		})
 	}
 	all.Wait()
+	took := time.Since(begun)
 	if err := failed.Load(); err != nil {
-		return 0, *err
+		return s, *err
 	}
-	return float64(answered.Load()) / time.Since(begun).Seconds(), nil
+	after, err := c.cpu()
+	if err != nil {
+		return s, err
+	}
+	n := float64(answered.Load())
+	return submitted{rate: n / took.Seconds(), cpu: float64(after-before) / n}, nil
 }
