@@ -23,7 +23,7 @@ const (
 // runningIntent is an intent as it is after its first reading, with its events.
 func runningIntent(created time.Time, number int) (intent.Intent, []intent.Event) {
 	in := intent.Intent{
-		ID: intent.NewID(created, store.ShardOf("")),
+		ID: intent.NewID(created, store.ShardAt("", created)),
 		Origin: intent.Origin{
 			Scope: scope, Job: job, Created: created, Deadline: created.Add(30 * 24 * time.Hour),
 			Host: "api.example.com", Scheme: "https", Client: "192.0.2.7",

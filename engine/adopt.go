@@ -27,7 +27,7 @@ type Adoption struct {
 // for a job: who comes second is answered store.ErrExists.
 func (e *Engine) Adopt(ctx context.Context, a Adoption) (intent.Intent, error) {
 	now := time.Now()
-	in := intent.Intent{ID: intent.NewID(now, store.ShardOf("")), Origin: a.Origin}
+	in := intent.Intent{ID: intent.NewID(now, store.ShardAt("", now)), Origin: a.Origin}
 	in.Scope, in.Job = a.Job.Scope, a.Job.Name
 	in.Created, in.Deadline = now, now.Add(a.Job.Deadline)
 	if a.Maker != nil {

@@ -272,7 +272,7 @@ func (x *exchange) known(id intent.ID) {
 func (x *exchange) newIntent(now time.Time) intent.Intent {
 	s := x.submission
 	in := intent.Intent{
-		ID: intent.NewID(now, store.ShardOf(s.Key)),
+		ID: intent.NewID(now, store.ShardAt(s.Key, now)),
 		Origin: intent.Origin{
 			Scope:    s.Job.Scope,
 			Owner:    s.Owner,

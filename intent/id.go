@@ -12,8 +12,9 @@ import (
 
 // An ID names an intent: a UUID of version 8 (RFC 9562, section 5.8) with 32 bits
 // of Unix seconds, 8 bits of shard and 82 random bits. Ids made later sort later,
-// to the second, which keeps a store's newest records side by side. Where no
-// owner is configured, knowing an id grants reading it: 82 bits cannot be guessed.
+// to the second, or closer where the shard tells the time within it; that keeps a
+// store's newest records side by side. Where no owner is configured, knowing an id
+// grants reading it: 82 bits cannot be guessed.
 type ID uuid.UUID
 
 // ErrBadID is returned by [ParseID].

@@ -129,7 +129,7 @@ type Writer interface {
 	// Reserve stores an intent of Seq 0, ahead of its POST, and grants it. If it has
 	// a Key, of all that have the same one only one is stored: the others answer
 	// ErrExists until that one is dropped or purged. Its id is of the shard that
-	// ShardOf says, as it is for whatever has a Key.
+	// ShardAt says, as it is for whatever has a Key.
 	Reserve(ctx context.Context, in intent.Intent) (Held, error)
 
 	// Create stores an intent with its first events in one step and grants it.

@@ -35,6 +35,24 @@ func BenchmarkLifecycle(b *testing.B) {
 	}
 }
 
+// BenchmarkCreate is what a submit writes, for as many at once as the bench has
+// clients. What counts are the pages: a commit takes about as long as their number says.
+func BenchmarkCreate(b *testing.B) {
+	s := openBench(b, b.TempDir())
+	b.SetParallelism(32)
+	before := s.db.Stats()
+	first := lastTransaction(b, s)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			create(b, s, time.Now())
+		}
+	})
+	after := s.db.Stats()
+	written := after.Sub(&before)
+	b.ReportMetric(float64(written.TxStats.GetPageCount())/float64(b.N), "pages/op")
+	b.ReportMetric(float64(b.N)/float64(lastTransaction(b, s)-first), "ops/commit")
+}
+
 // BenchmarkAppend stores one event of a running intent.
 func BenchmarkAppend(b *testing.B) {
 	s := openBench(b, b.TempDir())
@@ -151,7 +169,7 @@ func openBench(b *testing.B, dir string) *Store {
 
 func create(b *testing.B, s *Store, now time.Time) store.Held {
 	in := intent.Intent{
-		ID: intent.NewID(now, 0),
+		ID: intent.NewID(now, store.ShardAt("", now)),
 		Origin: intent.Origin{
 			Scope: "default", Job: "report", Created: now, Deadline: now.Add(24 * time.Hour),
 			Host: "api.example.com", Scheme: "https", Client: "192.0.2.7",

@@ -89,7 +89,7 @@ func group(t *testing.T, s *Store, calls ...func(context.Context) error) (answer
 	return answers, lastTransaction(t, s) - before
 }
 
-func lastTransaction(t *testing.T, s *Store) (id int) {
+func lastTransaction(t testing.TB, s *Store) (id int) {
 	t.Helper()
 	require.NoError(t, s.db.View(func(tx *bbolt.Tx) error {
 		id = tx.ID()

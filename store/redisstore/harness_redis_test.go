@@ -39,7 +39,7 @@ func replicas(t *testing.T, server *redistest.Server) (a, b *redisstore.Store) {
 // begun is an intent with its first events, stored nowhere yet.
 func begun(job string) (intent.Intent, []intent.Event) {
 	now := time.Now().UTC()
-	in := intent.Intent{ID: intent.NewID(now, store.ShardOf("")), Origin: intent.Origin{
+	in := intent.Intent{ID: intent.NewID(now, store.ShardAt("", now)), Origin: intent.Origin{
 		Scope: "default", Job: job, Created: now, Deadline: now.Add(24 * time.Hour),
 	}}
 	in, events := in.Begin(now)

@@ -12,7 +12,7 @@ import (
 
 // tags are the hash tags of the shards. Their slots are a sixteenth of all slots apart,
 // so that the nodes of a cluster get equally many; the tags 0 to 15 would not be.
-var tags = [...]string{"18", "455", "333", "223", "553", "443", "95", "663", "265", "375", "908", "155", "985", "895", "405", "515"}
+var tags = [store.Shards]string{"18", "455", "333", "223", "553", "443", "95", "663", "265", "375", "908", "155", "985", "895", "405", "515"}
 
 // shardNames are what the keys of each shard begin with.
 func shardNames(prefix string) []string {
@@ -27,7 +27,7 @@ func shardNames(prefix string) []string {
 func shardOf(id intent.ID) int { return int(id.Shard()) % len(tags) }
 
 // shardOfKey is where an idempotency key is: with the intent that was made under it.
-func shardOfKey(key string) int { return int(store.ShardOf(key)) % len(tags) }
+func shardOfKey(key string) int { return int(store.ShardOf(key)) }
 
 // shardOfJob is where the index has a job, by its name there.
 func shardOfJob(name string) int { return int(name[0]) % len(tags) }

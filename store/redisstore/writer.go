@@ -77,7 +77,7 @@ func (s *Store) indexKey(job string) string { return s.shards[shardOfJob(job)] +
 
 // insert stores an intent if its id and its key are free.
 func (s *Store) insert(ctx context.Context, in *intent.Intent, events []intent.Event) (store.Held, error) {
-	if in.Key != "" && in.ID.Shard() != store.ShardOf(in.Key) {
+	if in.Key != "" && shardOf(in.ID) != shardOfKey(in.Key) {
 		return store.Held{}, store.ErrConflict
 	}
 	args, err := s.creation(in, events)

@@ -12,7 +12,7 @@ import (
 // keyed makes a reservation with an idempotency key, whose request is not seen yet.
 func (t *tester) keyed(key string) intent.Intent {
 	in := t.request()
-	in.ID = intent.NewID(in.Created, store.ShardOf(key))
+	in.ID = intent.NewID(in.Created, store.ShardAt(key, in.Created))
 	in.Key, in.Request, in.Captured = key, nil, false
 	return in
 }
