@@ -191,7 +191,9 @@ func (e *Engine) lesson(n JobName) *lesson {
 // pollTogether asks about all of them in one request and plans what follows. Its
 // goroutine is joined by Stop.
 func (e *Engine) pollTogether(t turn, all []*held, started moment) {
-	steps, b := e.pollTogetherOnce(e.ctx, all, started)
+	ctx, done := e.during(all...)
+	steps, b := e.pollTogetherOnce(ctx, all, started)
+	done()
 	for i, h := range all {
 		e.measure(h, &steps[i])
 	}
@@ -244,13 +246,16 @@ func (e *Engine) pollTogetherOnce(ctx context.Context, all []*held, started mome
 	for i := range steps {
 		steps[i].started = b.started
 	}
-	if len(b.parties) == 0 || ctx.Err() != nil {
+	if len(b.parties) == 0 {
 		return steps, b
 	}
 	asked := e.now()
 	code, err := e.askTogether(ctx, b)
 	if ctx.Err() != nil {
-		return steps, b // the process ends; nothing that was read half may count
+		for _, p := range b.parties {
+			*p.step = p.step.cutOff()
+		}
+		return steps, b
 	}
 	b.counted(e.now().sub(asked))
 	b.health = said{code: code, reading: adapter.PollReading{Outcome: b.reading.Outcome}, err: err}.health()
@@ -310,7 +315,7 @@ func (e *Engine) assemble(ctx context.Context, b *batch, all []*held, steps []st
 	for i, h := range all {
 		s := &steps[i]
 		s.job = b.job
-		in, err := e.load(ctx, h)
+		in, err := e.recall(ctx, h)
 		if err != nil {
 			*s = e.storeFailed(h, *s, err)
 			continue

@@ -183,6 +183,9 @@ func canceledBy(c Cancellation) *intent.Error {
 // started until rest. An intent that nobody here holds is taken.
 func (e *Engine) seize(ctx context.Context, id intent.ID) (*held, error) {
 	for {
+		if err := e.writeKeptOf(ctx, id); err != nil {
+			return nil, err
+		}
 		h, busy := e.trySeize(id)
 		switch {
 		case h == nil:

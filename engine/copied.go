@@ -98,7 +98,7 @@ func (e *Engine) Renew(ctx context.Context, id intent.ID, h http.Header) error {
 }
 
 func (e *Engine) renewSeized(ctx context.Context, held *held, h http.Header) error {
-	in, err := e.store.Get(ctx, held.lease.ID)
+	in, err := e.load(ctx, held)
 	if err != nil {
 		return err
 	}

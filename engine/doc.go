@@ -27,8 +27,10 @@
 // until its deadline.
 //
 // Where several engines share a store, what one of them may work on is held by leases
-// that end: ledger.go notes them, lease.go renews them and claims what others let go of.
+// that end: ledger.go notes them, lease.go renews them and claims what others let go of,
+// and tenure.go ends polls with them. What a store does not take is kept by draft.go and
+// written by writeback.go.
 //
 // In memory an intent that is held costs about 150 bytes; everything else is read
-// from the store when it is needed.
+// from the store when it is needed. Where leases end it costs another kilobyte.
 package engine

@@ -32,8 +32,9 @@ type Engine struct {
 
 	ctx     context.Context // ends with Stop; the cause is ErrStopping
 	cancel  context.CancelCauseFunc
-	loops   sync.WaitGroup // schedule, claim or keepLeases, retain
+	loops   sync.WaitGroup // schedule, claim or keepLeases, retain, writeBack
 	running sync.WaitGroup // polls
+	keeps   chan struct{}  // capacity 1: there is something to be written when the store takes it; full means that writeBack will look anyway
 	wake    chan struct{}  // capacity 1: the heap has a new first entry; full means that the schedule will look anyway
 	deaf    func()         // ends listening to the store
 
@@ -55,6 +56,9 @@ type Engine struct {
 	lessons     map[JobName]*lesson
 	interrupts  map[*held]context.CancelCauseFunc // end polls that wait at the backend
 	debts       []debt
+	drafts      int                     // memory of what intents are polled by while the store is away; bytes
+	kept        int                     // memory of what the store has not taken; bytes
+	unwritten   []*held                 // of which there is some of that; others may be among them
 	expiring    int                     // goroutines of expire
 	overdue     []*held                 // wait for one of them; busy
 	parked      map[*held]struct{}      // their job is in no config; in the heap for their deadline only
@@ -74,6 +78,7 @@ func New(s store.Store) *Engine {
 		ctx:         ctx,
 		cancel:      cancel,
 		wake:        make(chan struct{}, 1),
+		keeps:       make(chan struct{}, 1),
 		holds:       make(map[intent.ID]*held),
 		names:       make(map[JobName]*JobName),
 		tallies:     make(map[*JobName]*tally),
@@ -106,16 +111,18 @@ func (e *Engine) Start() {
 	}
 	e.loops.Go(e.schedule)
 	e.loops.Go(e.retain)
+	e.loops.Go(e.writeBack)
 }
 
 // Stop ends all polling and waits for it. What was under way is asked again by
-// whoever holds the intents next. It may be called more than once, and without
+// whoever holds the intents next, and so is what the store does not take even then. It may be called more than once, and without
 // Start.
 func (e *Engine) Stop() {
 	e.cancel(ErrStopping)
 	e.deaf()
 	e.loops.Wait()
 	e.running.Wait()
+	e.writeLast()
 	e.releaseAll()
 }
 

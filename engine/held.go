@@ -26,6 +26,7 @@ type held struct {
 	cancels     bool  // the job is canceled at the backend at the deadline, whatever the config says
 	undelivered bool  // the backend is still to get the submit; deadline is then when that is given up
 	ahead       bool  // among those that wait and somebody watches
+	ended       bool  // how it ended is known, and the store has not taken that yet; it is busy until then
 	canceled    bool  // a client has canceled the job while a step was under way, and that is not stored yet
 
 	polled   moment        // start of the last poll; never if there was none
@@ -33,6 +34,8 @@ type held struct {
 	floor    moment        // Retry-After: no poll before
 	interval time.Duration // what due was made from, as long as nobody watches
 	watched  moment        // somebody watches until then
+
+	draft *draft // nil if it is not known here how the intent stands
 }
 
 // An outcome is how the last poll ended, as far as give_up must know.
@@ -78,6 +81,7 @@ func (e *Engine) holdSpread(lease store.Lease, in *intent.Intent, ready, due mom
 		e.countUndelivered(*h.name, 1)
 	}
 	e.holds[in.ID] = h
+	e.redraftLocked(h, in)
 	e.count(h, in)
 	e.enlist(h, peersOf(e.settings.Load().Jobs[*h.name], in))
 	e.plan(h, due)
@@ -123,6 +127,7 @@ func (e *Engine) place(h *held, at moment) {
 // forget ends responsibility for h. The caller holds e.mu.
 func (e *Engine) forget(h *held) {
 	e.queue.remove(h)
+	e.undraft(h)
 	e.enlist(h, crowdName{})
 	e.setDelivered(h)
 	e.discount(h)

@@ -34,6 +34,7 @@ type Doing string
 
 const (
 	Idle    Doing = ""        // nothing until the next poll
+	Storing Doing = "storing" // nothing until the store takes how it ended
 	Asking  Doing = "asking"  // a poll, or another request about it, is under way
 	InLine  Doing = "in_line" // a poll is due and waits for its turn
 	Parked  Doing = "parked"  // its job is in no config: nothing until its deadline
@@ -87,6 +88,8 @@ func (e *Engine) doing(h *held) Doing {
 		return Parked
 	case h.undelivered:
 		return Sending
+	case h.ended:
+		return Storing
 	case h.busy:
 		return Asking
 	case h.waiting:

@@ -67,8 +67,8 @@ func (e *Engine) renew() error {
 	return nil
 }
 
-// lose forgets what somebody else holds now. A step under way finds that out when it
-// stores what it came to.
+// lose forgets what somebody else holds now, and what was kept of it: the new holder's
+// readings are the truth. A step under way finds that out when it ends.
 func (e *Engine) lose(lost []store.Lease) {
 	if len(lost) > 0 {
 		e.log().Info("somebody else holds what was held here", "count", len(lost), "intent", lost[0].ID)
@@ -76,7 +76,8 @@ func (e *Engine) lose(lost []store.Lease) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, lease := range lost {
-		if h := e.holds[lease.ID]; h != nil && h.lease == lease && !h.busy {
+		if h := e.holds[lease.ID]; h != nil && h.lease == lease && (h.ended || !h.busy) {
+			e.rest(h)
 			e.forget(h)
 		}
 	}
@@ -114,20 +115,28 @@ func (e *Engine) claimFree() {
 	}
 }
 
-// load reads the intent of h as it stands, if h may be acted on: who was paused, or cut
-// off from the store, must not do what its successor does already.
+// load reads the intent of h as it stands, with all that polls brought, if h may be acted
+// on: who was paused, or cut off from the store, must not do what its successor does
+// already.
+func (e *Engine) load(ctx context.Context, h *held) (intent.Intent, error) {
+	if e.ledger != nil {
+		if err := e.ledger.check(h.lease); err != nil {
+			return intent.Intent{}, err
+		}
+	}
+	if err := e.writeKept(ctx, h); err != nil {
+		return intent.Intent{}, err
+	}
+	return e.fetch(ctx, h)
+}
+
+// fetch reads the intent of h from the store.
 //
 // What has ended, or is not there, is let go: whoever reads that stops working on it, and
 // a failover of the store can make it run again.
-func (e *Engine) load(ctx context.Context, h *held) (intent.Intent, error) {
-	if e.ledger == nil {
-		return e.store.Get(ctx, h.lease.ID)
-	}
-	if err := e.ledger.check(h.lease); err != nil {
-		return intent.Intent{}, err
-	}
+func (e *Engine) fetch(ctx context.Context, h *held) (intent.Intent, error) {
 	in, err := e.store.Get(ctx, h.lease.ID)
-	if errors.Is(err, store.ErrNotFound) || err == nil && in.Status.Terminal() {
+	if e.ledger != nil && (errors.Is(err, store.ErrNotFound) || err == nil && in.Status.Terminal()) {
 		e.ledger.letGo(h.lease)
 	}
 	return in, err

@@ -65,8 +65,10 @@ func (r *replica) polls() int64 { return r.asked.polls.Swap(0) }
 
 // askedBy is the way of one replica to the backend.
 type askedBy struct {
-	backend *legacytest.Backend
-	polls   atomic.Int64
+	backend  *legacytest.Backend
+	polls    atomic.Int64
+	underWay atomic.Int64
+	hangs    atomic.Bool // polls are not answered
 }
 
 func (a *askedBy) bring(job *engine.Job, _ *adapter.Spec) {
@@ -77,6 +79,12 @@ func (a *askedBy) Send(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodGet {
 		a.polls.Add(1)
 	}
+	a.underWay.Add(1)
+	defer a.underWay.Add(-1)
+	if r.Method == http.MethodGet && a.hangs.Load() {
+		<-r.Context().Done()
+		return r.Context().Err()
+	}
 	return a.backend.Send(w, r)
 }
 
@@ -84,6 +92,7 @@ func (a *askedBy) Send(w http.ResponseWriter, r *http.Request) error {
 type cable struct {
 	store.Store
 	cut, losesRenewals atomic.Bool
+	appends            atomic.Int64 // tried, also while it is cut
 
 	losesEnd atomic.Bool                   // the next end is stored, read once, and lost in a failover
 	ended    atomic.Pointer[intent.Intent] // what is read then
@@ -114,6 +123,7 @@ func (c *cable) Create(ctx context.Context, in intent.Intent, events []intent.Ev
 }
 
 func (c *cable) Append(ctx context.Context, ch store.Change) error {
+	c.appends.Add(1)
 	if err := c.whole(); err != nil {
 		return err
 	}
@@ -237,12 +247,28 @@ func TestAnEndThatAFailoverTookBackComesAgain(t *testing.T) {
 		b.watch(id, time.Hour)
 		a.advance(5 * time.Second)
 		a.cable.losesEnd.Store(true)
-		a.backend.Finishes(job)
+		_, err := a.engine.End(t.Context(), id, engine.Ending{})
+		require.Error(t, err, "nobody knows whether it is stored")
 		a.advance(10 * time.Second)
 		require.Equal(t, intent.InProgress, b.get(id).Status)
 		require.Zero(t, a.engineHolds(id), "it has read that it is over")
+		a.backend.Finishes(job)
 		a.advance(term + 5*time.Second)
 		require.Equal(t, intent.Completed, b.get(id).Status)
+	})
+}
+
+func TestAnEndOfWhichNobodyKnowsWhetherItIsStoredIsStoredAgain(t *testing.T) {
+	replicas(t, 2, func(t *testing.T, all []*replica) {
+		a, b := all[0], all[1]
+		id, job := a.submit()
+		a.advance(5 * time.Second)
+		a.cable.losesEnd.Store(true)
+		a.backend.Finishes(job)
+		a.advance(10 * time.Second)
+		a.backend.Forgets(job)
+		require.Equal(t, intent.Completed, b.get(id).Status)
+		require.Zero(t, a.engineHolds(id))
 	})
 }
 

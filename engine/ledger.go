@@ -18,8 +18,9 @@ type ledger struct {
 	store.Store
 	term time.Duration
 
-	mu     sync.Mutex
-	grants map[intent.ID]grant
+	mu      sync.Mutex
+	grants  map[intent.ID]grant
+	tenures map[*tenure]struct{}
 }
 
 // A grant is one lease. It is good until a moment of this process's own clock, which
@@ -34,7 +35,7 @@ func newLedger(s store.Store) *ledger {
 	if s.Term() == 0 {
 		return nil
 	}
-	return &ledger{Store: s, term: s.Term(), grants: make(map[intent.ID]grant)}
+	return &ledger{Store: s, term: s.Term(), grants: make(map[intent.ID]grant), tenures: make(map[*tenure]struct{})}
 }
 
 // margin is by how much earlier than the store we take a lease to be over.
@@ -123,6 +124,9 @@ func (l *ledger) renew(ctx context.Context, leases []store.Lease) (lost []store.
 		default:
 			l.grants[lease.ID] = grant{g.epoch, until}
 		}
+	}
+	if len(lost) > 0 {
+		l.endTenures()
 	}
 	return lost, nil
 }

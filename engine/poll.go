@@ -31,6 +31,7 @@ type step struct {
 	extend     time.Duration // by so much its deadline is later than the end of its time in the queue
 	next       time.Duration // when to go on, in place of what the pace says; 0 for that
 	over       bool          // the intent has ended, or is not ours any more
+	kept       bool          // it has ended, and the store has not taken that yet
 	told       bool          // how it ended is the backend's word, and not ours
 	health     health        // of the backend, as the request showed it
 	again      time.Duration // the store did not take it: try again after this; 0 if it did
@@ -44,7 +45,12 @@ type step struct {
 // goroutine is joined by Stop.
 func (e *Engine) poll(t turn, started moment) {
 	h := t.h
-	s := e.pollOnce(e.ctx, h, started)
+	ctx, done := e.ctx, func() {}
+	if h.manner != delivers { // a request that makes a job is not cut off
+		ctx, done = e.during(h)
+	}
+	s := e.pollOnce(ctx, h, started)
+	done()
 	e.measure(h, &s)
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -71,6 +77,8 @@ func (e *Engine) finish(h *held, s step) {
 	switch {
 	case s.over:
 		e.forget(h)
+	case s.kept:
+		e.await(h)
 	case s.anew != usual && s.job != nil:
 		h.manner = s.anew
 		e.enlist(h, s.peers)
@@ -80,6 +88,15 @@ func (e *Engine) finish(h *held, s step) {
 		e.plan(h, e.now())
 	default:
 		e.settle(h, s)
+	}
+}
+
+// await has h do nothing until its end is written. The caller holds e.mu.
+func (e *Engine) await(h *held) {
+	if h.draft != nil && len(h.draft.changes) > 0 {
+		h.busy, h.ended = true, true
+	} else { // it was written while the step came to its end
+		e.forget(h)
 	}
 }
 
@@ -167,7 +184,7 @@ func (e *Engine) pollOnce(ctx context.Context, h *held, started moment) step {
 	if s.job == nil {
 		return s
 	}
-	in, err := e.load(ctx, h)
+	in, err := e.recall(ctx, h)
 	if err != nil {
 		return e.storeFailed(h, s, err)
 	}
@@ -235,8 +252,7 @@ func (e *Engine) accept(ctx context.Context, h *held, s step, in *intent.Intent,
 	s.health = q.health()
 	next, events, s := e.read(ctx, h, s, in, q)
 	if ctx.Err() != nil {
-		s.health = unclear
-		return s // the process ends; nothing that was read half may count
+		return s.cutOff()
 	}
 	e.remember(in, s.started, q)
 	if s.last && !next.Status.Terminal() {
@@ -248,7 +264,7 @@ func (e *Engine) accept(ctx context.Context, h *held, s step, in *intent.Intent,
 	}
 	next.Due = e.wall(s.started.add(pause))
 	failpoint.Hit(failpoint.Polled)
-	return e.append(ctx, h, s, in.Seq, next, events)
+	return e.appendOrKeep(ctx, h, s, in.Seq, next, events)
 }
 
 // learnt reports whether next knows anything that the store does not. Most polls
@@ -377,28 +393,63 @@ func gaveUp(r adapter.PollReading, after time.Duration) *intent.Error {
 	}
 }
 
-// append stores what a poll came to. The store may be away or full: then the
-// intent is left as it was and the backend asked again later.
+// append stores a change. The store may be away or full: then the intent is left as it
+// was.
 func (e *Engine) append(ctx context.Context, h *held, s step, after int64, next intent.Intent, events []intent.Event) step {
 	if next.Status.Terminal() {
 		e.close(&next)
 	}
 	err := e.store.Append(ctx, store.Change{Intent: next, Epoch: h.lease.Epoch, After: after, Events: events})
 	if err != nil {
+		e.doubt(h)
 		return e.storeFailed(h, s, err)
 	}
-	failpoint.Hit(failpoint.Appended)
-	if e.storeFails.CompareAndSwap(true, false) {
-		e.log().Info("the store takes what polls bring again")
+	return e.appended(h, s, &next, events)
+}
+
+// appendOrKeep is append for what a poll came to. If the store does not take it, it is
+// kept until it does, and counts; if it cannot be kept, the backend is asked again later.
+func (e *Engine) appendOrKeep(ctx context.Context, h *held, s step, after int64, next intent.Intent, events []intent.Event) step {
+	if next.Status.Terminal() {
+		e.close(&next)
+	}
+	change := store.Change{Intent: next, Epoch: h.lease.Epoch, After: after, Events: events}
+	if _, _, ahead := e.drafted(h); !ahead {
+		err := e.store.Append(ctx, change)
+		if err == nil {
+			return e.appended(h, s, &next, events)
+		}
+		if settled(err) {
+			return e.storeFailed(h, s, err)
+		}
+		e.complain(h, err)
+	}
+	if !e.keepChange(h, change) {
+		s.again = storeRetry
+		return s
 	}
 	s.news = len(events) > 0
-	if next.Status.Terminal() {
+	if s.kept = next.Status.Terminal(); s.kept {
 		e.ended(next.ID, s.told, s.started)
-		e.reportEnd(&next)
-		s.over = true
 		return s
 	}
 	e.recount(h, &next)
+	return s
+}
+
+// appended notes that the store has taken a change.
+func (e *Engine) appended(h *held, s step, next *intent.Intent, events []intent.Event) step {
+	failpoint.Hit(failpoint.Appended)
+	e.storeTakes()
+	s.news = len(events) > 0
+	if next.Status.Terminal() {
+		e.ended(next.ID, s.told, s.started)
+		e.reportEnd(next)
+		s.over = true
+		return s
+	}
+	e.redraft(h, next)
+	e.recount(h, next)
 	return s
 }
 
@@ -415,14 +466,34 @@ func (e *Engine) storeFailed(h *held, s step, err error) step {
 	switch {
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrEnded), errors.Is(err, store.ErrFenced):
 		s.over = true // somebody else goes on with it, or there is nothing to go on with
-	case e.ctx.Err() != nil:
+	case e.ctx.Err() != nil, errors.Is(err, context.Canceled):
 		s.again = storeRetry
 	default:
-		if e.storeFails.CompareAndSwap(false, true) { // once, and not at every poll onto a disk that is full
-			e.log().Error("the store does not take what polls bring; they are repeated until it does", "intent", h.lease.ID, "err", err)
-		}
+		e.complain(h, err)
 		s.again = storeRetry
 	}
+	return s
+}
+
+// complain tells that the store does not work, once, and not at every poll onto a disk
+// that is full.
+func (e *Engine) complain(h *held, err error) {
+	if e.ctx.Err() == nil && e.storeFails.CompareAndSwap(false, true) {
+		e.log().Error("the store does not take what polls bring; it is kept until it does", "intent", h.lease.ID, "err", err)
+	}
+}
+
+// storeTakes notes that the store has taken what a poll brought.
+func (e *Engine) storeTakes() {
+	if e.storeFails.CompareAndSwap(true, false) {
+		e.log().Info("the store takes what polls bring again")
+	}
+}
+
+// cutOff is a step that came to nothing, since the engine stops or the lease is over:
+// nothing that was read half may count.
+func (s step) cutOff() step {
+	s.health, s.again = unclear, storeRetry
 	return s
 }
 

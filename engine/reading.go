@@ -60,7 +60,7 @@ func (e *Engine) standing(id intent.ID) Standing {
 		s.Voided = e.clock(entry.voided)
 	}
 	h := e.holds[id]
-	if h == nil {
+	if h == nil || h.ended {
 		if entry.ended > 0 && now < entry.ended.add(keptAfterEnd) {
 			s.State, s.Since = Over, e.clock(max(entry.last, entry.voided))
 		}
@@ -228,12 +228,7 @@ func (e *Engine) Hear(ctx context.Context, in *intent.Intent, a adapter.Answer, 
 		s := e.take(ctx, h, a, e.moment(asked))
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		e.rest(h)
-		if s.over {
-			e.forget(h)
-		} else {
-			e.settle(h, s)
-		}
+		e.finish(h, s)
 	}
 }
 
@@ -296,7 +291,7 @@ func (e *Engine) take(ctx context.Context, h *held, a adapter.Answer, asked mome
 	if s.job == nil {
 		return s
 	}
-	in, err := e.load(ctx, h)
+	in, err := e.recall(ctx, h)
 	if err != nil {
 		return e.storeFailed(h, s, err)
 	}
@@ -322,7 +317,7 @@ func (e *Engine) take(ctx context.Context, h *held, a adapter.Answer, asked mome
 		return s
 	}
 	next.Due = e.wall(asked.add(s.job.Pace.Interval))
-	return e.append(ctx, h, s, in.Seq, next, events)
+	return e.appendOrKeep(ctx, h, s, in.Seq, next, events)
 }
 
 // keep keeps the answer to a poll, if somebody wants it and it is the answer to what

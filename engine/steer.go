@@ -123,7 +123,7 @@ func (e *Engine) End(ctx context.Context, id intent.ID, w Ending) (intent.Intent
 
 // endSeized is End while no step of the intent can run.
 func (e *Engine) endSeized(ctx context.Context, h *held, w Ending) (intent.Intent, step, error) {
-	in, err := e.store.Get(ctx, h.lease.ID)
+	in, err := e.load(ctx, h)
 	switch {
 	case err != nil:
 		return in, e.storeFailed(h, step{}, err), err

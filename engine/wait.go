@@ -53,7 +53,7 @@ func (e *Engine) waitOnce(ctx context.Context, h *held, s step, in *intent.Inten
 	s.took = e.now().sub(asked)
 	switch {
 	case ctx.Err() != nil:
-		return s
+		return s.cutOff()
 	case e.now() >= h.deadline, errors.Is(context.Cause(wait), errInterrupted):
 		s.again = retryCut
 		return s

@@ -176,7 +176,7 @@ function advise(parts, v) {
 	] : []))
 }
 
-const doing = { asking: "asking the backend", in_line: "in line for a poll", parked: "waiting: its job is in no config", sending: "submit to be delivered", "": "waiting for the next poll" }
+const doing = { asking: "asking the backend", in_line: "in line for a poll", parked: "waiting: its job is in no config", sending: "submit to be delivered", storing: "it has ended; waiting for the store to take that", "": "waiting for the next poll" }
 
 function facts(list, v, now) {
 	const all = [
