@@ -11,7 +11,7 @@ import (
 	"github.com/caddy-intents/caddy-intents/store"
 )
 
-// The buckets of schema 1. Ids are made in the order of time, so what is keyed by
+// The buckets of schema 2. Ids are made in the order of time, so what is keyed by
 // them grows at its right edge.
 var (
 	bucketOrigin  = []byte("imm")    // id -> what never changes: intent.Origin without Request
@@ -19,7 +19,7 @@ var (
 	bucketActive  = []byte("active") // id -> record of a reservation or a running intent
 	bucketDone    = []byte("done")   // id -> record of an ended intent
 	bucketEvents  = []byte("ev")     // id, seq -> event
-	bucketJob     = []byte("job")    // hash of a store.JobKey -> id
+	bucketJob     = []byte("job")    // jobHash -> id; see jobindex.go
 	bucketExpiry  = []byte("exp")    // time, id -> nothing: ended intents in the order of their removal
 	bucketOwner   = []byte("owner")  // hash of an owner, id -> nothing
 	bucketKey     = []byte("idem")   // idempotency key -> id
@@ -29,7 +29,13 @@ var (
 	bucketMeta    = []byte("meta")   // see file.go
 )
 
-var dataBuckets = [][]byte{bucketOrigin, bucketRequest, bucketActive, bucketDone, bucketEvents, bucketJob, bucketExpiry, bucketOwner, bucketKey, bucketReplay, bucketOutbox, bucketDue}
+// bucketRows are the two that entries of the job index wait in: number -> jobHash, id.
+var bucketRows = [2][]byte{[]byte("row0"), []byte("row1")}
+
+var dataBuckets = [][]byte{
+	bucketOrigin, bucketRequest, bucketActive, bucketDone, bucketEvents, bucketJob, bucketExpiry, bucketOwner, bucketKey, bucketReplay, bucketOutbox, bucketDue,
+	bucketRows[0], bucketRows[1],
+}
 
 // fillPercent packs pages that are hardly ever inserted into after they were split.
 const fillPercent = 0.9
@@ -39,6 +45,9 @@ const fillPercent = 0.9
 // because after one the whole transaction is lost, whoever's turn it was.
 type txn struct {
 	origin, request, active, done, events, job, expiry, owner, key, replay, outbox, due *bbolt.Bucket
+
+	rows [2]*bbolt.Bucket
+	jobs *indexing // nil in one that only reads
 
 	wrote bool
 	err   error
@@ -58,8 +67,9 @@ func bucketsOf(tx *bbolt.Tx) *txn {
 		replay:  tx.Bucket(bucketReplay),
 		outbox:  tx.Bucket(bucketOutbox),
 		due:     tx.Bucket(bucketDue),
+		rows:    [2]*bbolt.Bucket{tx.Bucket(bucketRows[0]), tx.Bucket(bucketRows[1])},
 	}
-	for _, b := range []*bbolt.Bucket{t.origin, t.request, t.active, t.done, t.events, t.expiry} {
+	for _, b := range []*bbolt.Bucket{t.origin, t.request, t.active, t.done, t.events, t.expiry, t.rows[0], t.rows[1]} {
 		b.FillPercent = fillPercent
 	}
 	return t
@@ -100,16 +110,6 @@ func (t *txn) intent(id intent.ID, r *record) (intent.Intent, error) {
 // eventKey orders the events of one intent by seq.
 func eventKey(id intent.ID, seq int64) []byte {
 	return binary.BigEndian.AppendUint64(append(make([]byte, 0, len(id)+8), id[:]...), uint64(seq))
-}
-
-// jobKey has one size whatever the backend's URLs look like: bbolt's keys end at
-// 32 KiB.
-func jobKey(key store.JobKey) []byte {
-	h := sha256.New()
-	h.Write([]byte(key.Scope))
-	h.Write([]byte{0}) // no scope holds it, being a word of the config
-	h.Write([]byte(key.StatusURL))
-	return h.Sum(nil)
 }
 
 // ownerKey orders the intents of an owner by age.

@@ -167,11 +167,13 @@ func (c *committer) store(group []*op) (applied []*op, err error) {
 		}
 	}
 	failpoint.Hit(failpoint.Committing)
-	err = c.s.transact(apply(applied))
+	jobs := c.s.jobs.begin()
+	err = c.s.transact(apply(applied, jobs))
 	c.s.report(err)
 	if err != nil {
 		return applied, err
 	}
+	jobs.settle()
 	failpoint.Hit(failpoint.Committed)
 	for _, o := range applied {
 		if o.verdict == nil && o.settled != nil {
@@ -183,15 +185,17 @@ func (c *committer) store(group []*op) (applied []*op, err error) {
 
 // apply is the group's transaction. Where no op changes anything there is nothing
 // to wait for the disk for.
-func apply(ops []*op) func(*bbolt.Tx) error {
+func apply(ops []*op, jobs *indexing) func(*bbolt.Tx) error {
 	return func(tx *bbolt.Tx) error {
 		t := bucketsOf(tx)
+		t.jobs = jobs
 		for _, o := range ops {
 			o.verdict = o.apply(t)
 		}
 		if t.err == nil && !t.wrote {
 			return errUnchanged
 		}
+		jobs.move(t)
 		return t.err
 	}
 }

@@ -53,7 +53,8 @@ func removed(path string) error {
 
 // laidOut reports whether there are all buckets that this version knows.
 func laidOut(tx *bbolt.Tx) bool {
-	return tx.Bucket(bucketMeta) != nil &&
+	meta := tx.Bucket(bucketMeta)
+	return meta != nil && number(meta, keySchema) == schema &&
 		!slices.ContainsFunc(dataBuckets, func(name []byte) bool { return tx.Bucket(name) == nil })
 }
 

@@ -14,7 +14,10 @@ import (
 
 // schema is the version of the layout in buckets.go and record.go. A newer one is
 // refused, since it may hold what this program would lose.
-const schema = 1
+//
+// Schema 2 added the rows of the job index; a file of schema 1 becomes one when it is
+// opened.
+const schema = 2
 
 // keySchema is where the meta bucket has the schema, as a big-endian number.
 var keySchema = []byte("schema")
@@ -64,8 +67,10 @@ func (s *Store) openFile(timeout time.Duration) (err error) {
 	if err != nil {
 		return openError(err)
 	}
-	if err := errors.Join(s.inPlace(), s.confirm(), s.prepare()); err != nil {
-		return errors.Join(err, s.db.Close())
+	for _, step := range []func() error{s.inPlace, s.confirm, s.prepare, s.loadJobs} {
+		if err := step(); err != nil {
+			return errors.Join(err, s.db.Close())
+		}
 	}
 	return nil
 }
@@ -115,8 +120,7 @@ func (s *Store) confirm() error {
 	return nil
 }
 
-// prepare makes the buckets of a store that is empty, or was made before one of the
-// indexes.
+// prepare makes the buckets of a store that is empty, or of an earlier schema.
 func (s *Store) prepare() error {
 	ready := false
 	_ = s.db.View(func(tx *bbolt.Tx) error {
@@ -127,6 +131,13 @@ func (s *Store) prepare() error {
 		return nil
 	}
 	return s.transact(layOut)
+}
+
+func (s *Store) loadJobs() error {
+	return s.db.View(func(tx *bbolt.Tx) error {
+		s.jobs.load(bucketsOf(tx))
+		return nil
+	})
 }
 
 // close ends the file with its list of free pages, which the next Open would

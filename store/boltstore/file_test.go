@@ -42,7 +42,7 @@ func TestOpenRefuses(t *testing.T) {
 			update(t, path, func(tx *bbolt.Tx) error {
 				return putNumber(tx.Bucket(bucketMeta), keySchema, schema+1)
 			})
-		}, "schema 2"},
+		}, "schema 3"},
 		{"a database of somebody else", func(t *testing.T, path string) {
 			require.NoError(t, os.Remove(path))
 			update(t, path, func(tx *bbolt.Tx) error {

@@ -93,7 +93,7 @@ func (t *txn) unindex(id intent.ID) {
 	if in.Key != "" && bytes.Equal(t.key.Get([]byte(in.Key)), id[:]) {
 		t.remove(t.key, []byte(in.Key))
 	}
-	if key := jobKey(store.KeyOf(&in)); r.indexed && bytes.Equal(t.job.Get(key), id[:]) {
-		t.remove(t.job, key)
+	if r.indexed {
+		t.jobs.remove(t, hashOf(store.KeyOf(&in)), id)
 	}
 }

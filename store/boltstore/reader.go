@@ -57,22 +57,11 @@ func (t *txn) eventsAfter(id intent.ID, after int64) (events []intent.Event, err
 
 // ByJob is the method of [store.Reader].
 func (s *Store) ByJob(ctx context.Context, key store.JobKey) (id intent.ID, err error) {
+	job := hashOf(key)
+	waiting := s.jobs.waiting(job)
 	err = s.view(ctx, func(t *txn) error {
-		id, err = t.byJob(jobKey(key))
+		id, err = t.byJob(job, waiting)
 		return err
 	})
 	return id, err
-}
-
-// byJob returns the latest intent of a job that a reader may see.
-func (t *txn) byJob(key []byte) (intent.ID, error) {
-	value := t.job.Get(key)
-	if len(value) != len(intent.ID{}) {
-		return intent.ID{}, store.ErrNotFound
-	}
-	id := intent.ID(value)
-	if r, _, err := t.find(id); err != nil || r.seq == 0 {
-		return intent.ID{}, store.ErrNotFound
-	}
-	return id, nil
 }

@@ -52,6 +52,7 @@ type Store struct {
 	run       uint64   // names this run of the store, among all
 	board     store.Board
 	claims    claims
+	jobs      jobIndex
 	committer *committer
 	commit    func(*bbolt.Tx) error // (*bbolt.Tx).Commit
 
@@ -79,6 +80,7 @@ func Open(path string, o Options) (*Store, error) {
 		log:    cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
 		run:    rand.Uint64(),
 		claims: newClaims(),
+		jobs:   jobIndex{enough: enoughWaiting},
 		down:   make(chan struct{}),
 		commit: (*bbolt.Tx).Commit,
 	}

@@ -30,9 +30,9 @@ func (s *Store) Adopt(ctx context.Context, in intent.Intent, events []intent.Eve
 	if !store.Begins(&in, events) {
 		return store.Held{}, store.ErrConflict
 	}
-	key := jobKey(store.KeyOf(&in))
+	job := hashOf(store.KeyOf(&in))
 	return s.insert(ctx, in, events, func(t *txn) bool {
-		id, err := t.byJob(key)
+		id, err := t.byJob(job, t.jobs.waiting(job))
 		if errors.Is(err, store.ErrNotFound) {
 			return latest == intent.ID{}
 		}
@@ -54,7 +54,7 @@ func (s *Store) insert(ctx context.Context, in intent.Intent, events []intent.Ev
 		return store.Held{}, err
 	}
 	if in.StatusURL != "" {
-		e.job = jobKey(store.KeyOf(&in))
+		e.job = new(hashOf(store.KeyOf(&in)))
 	}
 	const firstEpoch = 1
 	err = s.committer.do(ctx, &op{
@@ -127,7 +127,7 @@ func (s *Store) change(t *txn, e *entry, epoch int64) error {
 		if err != nil {
 			return err
 		}
-		e.job = jobKey(store.JobKey{Scope: scope, StatusURL: e.in.StatusURL})
+		e.job = new(hashOf(store.JobKey{Scope: scope, StatusURL: e.in.StatusURL}))
 	}
 	e.put(t, before)
 	if e.in.Captured && t.request.Get(e.in.ID[:]) == nil {
@@ -166,8 +166,8 @@ type entry struct {
 	after  int64
 	latest []byte
 	events [][]byte
-	job    []byte // the key that shall lead to the intent from now on; nil for no change
-	replay []byte // nil for no change
+	job    *jobHash // of the job that shall lead to the intent from now on; nil for no change
+	replay []byte   // nil for no change
 	mail   []letter
 }
 
@@ -195,7 +195,7 @@ func (e *entry) put(t *txn, before record) {
 	r.seq, r.latest = e.in.Seq, e.latest
 	if e.job != nil {
 		r.indexed = true
-		t.put(t.job, e.job, id[:])
+		t.jobs.add(t, *e.job, id)
 	}
 	for i, event := range e.events {
 		t.put(t.events, eventKey(id, e.after+int64(i)+1), event)
