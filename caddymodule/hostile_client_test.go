@@ -178,7 +178,7 @@ func TestExpectationsAreMet(t *testing.T) {
 	s := newSite(t)
 	s.serve(inQueue(report, ""))
 	const expecting = " HTTP/1.1\r\nHost: SITE\r\nConnection: close\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
-	say := func(text string) string { return s.says(strings.ReplaceAll(text, "SITE", s.addr)) }
+	say := func(text string) string { return s.hear(s.speak(strings.ReplaceAll(text, "SITE", s.addr))) }
 	require.Regexp(t, `^HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 202`, say("POST /reports/generate"+expecting+"Content-Length: 2\r\n\r\n{}"))
 	for _, target := range []string{"/reports/generate", "/v1/intents"} {
 		require.Regexp(t, `^HTTP/1.1 413`, say("POST "+target+expecting+"Content-Length: 99999999\r\n\r\n"), target)
