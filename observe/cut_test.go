@@ -114,6 +114,23 @@ func TestAReaderThatStopsHoldsUpNobodyAndIsCut(t *testing.T) {
 	}
 }
 
+func TestAReaderThatGoesOnInTimeHasMissedNothing(t *testing.T) {
+	run(t, func(t *testing.T, tt *tester) {
+		job := tt.begins()
+		slow := tt.observes(job.stream()).opens()
+		slow.wantSeqs(1, 3)
+		slow.conn.stops(os.ErrDeadlineExceeded)
+		for i := range 6 {
+			job.says(fmt.Sprintf("row %d", i))
+			tt.passes(time.Second)
+		}
+		slow.wantOpen()
+		slow.conn.goesOn()
+		slow.wantSeqs(4, 9)
+		slow.leave()
+	})
+}
+
 func TestAReaderThatStoppedDoesNotHoldUpADrain(t *testing.T) {
 	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()

@@ -274,6 +274,7 @@ type streamed struct {
 	header http.Header
 	code   int
 	body   bytes.Buffer
+	stuck  chan struct{} // closed when the client reads again; nil while it does
 }
 
 func (s *streamed) Header() http.Header { return s.header }
@@ -285,9 +286,29 @@ func (s *streamed) WriteHeader(code int) {
 }
 func (s *streamed) Write(p []byte) (int, error) {
 	s.mu.Lock()
+	stuck := s.stuck
+	s.mu.Unlock()
+	if stuck != nil {
+		<-stuck
+	}
+	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.WriteHeader(http.StatusOK)
 	return s.body.Write(p)
+}
+
+// stops makes the client take nothing more until goOn is called.
+func (s *streamed) stops() (goOn func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	stuck := make(chan struct{})
+	s.stuck = stuck
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.stuck = nil
+		close(stuck)
+	}
 }
 
 // text is what was written so far.

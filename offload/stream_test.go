@@ -22,7 +22,7 @@ func TestAStreamTellsTheBackendsOwnObject(t *testing.T) {
 		tt.backend.Says(job, "running", 10)
 		l := c.listens(job).wantStream()
 		require.Equal(t, map[string]any{
-			"job_id": job, "status": "running", "percent": 10.0, "#id": "5",
+			"job_id": job, "status": "running", "percent": 10.0, "#id": l.last()["#id"],
 			"intent": map[string]any{"id": id.String(), "seq": 5.0, "status": "IN_PROGRESS", "event_type": "intent.in_progress"},
 		}, l.last())
 		tt.backend.Says(job, "running", 60)
@@ -44,6 +44,60 @@ func TestAStreamTellsTheBackendsOwnObject(t *testing.T) {
 		late := c.listens(job, "Last-Event-ID", "4").wantStream()
 		late.wantEnd()
 		require.Equal(t, "done", late.last()["status"])
+		earlier := c.listens(job, "Last-Event-ID", fmt.Sprint(last["intent"].(map[string]any)["seq"])) // as releases before this one counted
+		earlier.wantEnd()
+		require.Equal(t, http.StatusNoContent, earlier.w.code)
+	})
+}
+
+func TestTheEndOfAJobIsNotThatOfTheNextOneByItsName(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		c := tt.client()
+		_, job := c.submit()
+		var ids []string
+		var seqs []any
+		for range 3 {
+			tt.backend.Says(job, "running", 10)
+			l := c.listens(job).wantStream()
+			tt.backend.Finishes(job)
+			tt.passes(4 * time.Second)
+			l.wantEnd()
+			ids = append(ids, l.last()["#id"].(string))
+			seqs = append(seqs, l.last()["intent"].(map[string]any)["seq"])
+			tt.passes(2 * time.Minute)
+		}
+		require.Equal(t, seqs[1], seqs[2])
+		codes := make([]int, 3)
+		for i, id := range ids {
+			l := c.listens(job, "Last-Event-ID", id)
+			l.wantEnd()
+			if codes[i] = l.w.code; l.w.code == http.StatusOK {
+				require.Equal(t, "done", l.last()["status"], "the latest job's end")
+			}
+		}
+		require.Equal(t, []int{200, 200, 204}, codes)
+	})
+}
+
+func TestAReaderThatIsBehindIsToldTheLatestAndNoneOfWhatWasBefore(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		c := tt.client()
+		_, job := c.submit()
+		tt.backend.Says(job, "running", 10)
+		l := c.listens(job).wantStream()
+		goOn := l.w.stops()
+		for _, percent := range []int{20, 30, 40, 50} {
+			tt.backend.Says(job, "running", percent)
+			tt.passes(2 * time.Second)
+		}
+		require.Len(t, l.frames(), 1)
+		goOn()
+		var told []any
+		for _, f := range l.frames() {
+			told = append(told, f["percent"])
+		}
+		require.Equal(t, []any{10.0, 20.0, 50.0}, told, "20 was on its way when the reader stopped")
+		l.leave()
 	})
 }
 
