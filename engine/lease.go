@@ -26,45 +26,66 @@ const renewBatch = 1000
 // it in place of claim, if the leases of the store end.
 func (e *Engine) keepLeases() {
 	look := e.ledger.term / looksPerTerm
-	var renewed, ailing time.Time
+	var k keeping
 	for wait := rand.N(look); e.sleep(wait); wait = look {
-		if time.Since(renewed) >= e.ledger.term/renewsPerTerm-look/2 {
-			if err := e.renew(); err != nil {
-				if ailing.IsZero() && e.ctx.Err() == nil {
-					e.log().Error("renewing leases; what is held is let stand until the store answers", "err", err)
-				}
-				ailing = time.Now()
-				continue
-			}
-			renewed = time.Now()
+		if time.Since(k.renewed) >= e.ledger.term/renewsPerTerm-look/2 && !e.renewAll(&k) {
+			continue
 		}
 		// After an outage everybody's leases may be over. Whoever lives has time to renew
 		// them first, or all intents would change hands.
-		if !ailing.IsZero() && time.Since(ailing) < e.ledger.term {
+		if !k.ailing.IsZero() && time.Since(k.ailing) < e.ledger.term {
 			continue
 		}
-		ailing = time.Time{}
-		e.claimFree()
+		k.ailing = time.Time{}
+		e.claimFree(&k)
 	}
 }
 
-// renew extends all leases, and forgets what was lost.
+// A keeping is what keepLeases remembers.
+type keeping struct {
+	renewed time.Time
+	ailing  time.Time // when the store last did not answer; zero if that is long ago
+	partly  bool      // some leases could not be renewed the last time
+	failed  bool      // what nobody holds could not be claimed the last time
+}
+
+// renewAll renews what is held, and reports whether the store is there, or a part of it.
+func (e *Engine) renewAll(k *keeping) bool {
+	err := e.renew()
+	_, partly := errors.AsType[*store.PartlyError](err)
+	if err != nil && (partly && !k.partly || !partly && k.ailing.IsZero()) && e.ctx.Err() == nil {
+		e.log().Error("renewing leases; what is held is let stand until the store answers", "err", err)
+	}
+	k.partly = partly
+	if err != nil && !partly {
+		k.ailing = time.Now()
+		return false
+	}
+	k.renewed = time.Now()
+	return true
+}
+
+// renew extends all leases, and forgets what was lost. The error is a store.PartlyError
+// if only some could be asked about.
 func (e *Engine) renew() error {
 	ctx, cancel := context.WithTimeout(e.ctx, e.ledger.term/renewsPerTerm)
 	defer cancel()
 	leases := e.ledger.all()
-	for some := range slices.Chunk(leases, renewBatch) {
-		lost, err := e.ledger.renew(ctx, some)
-		if err != nil {
-			return err
-		}
-		e.lose(lost)
-	}
 	if len(leases) == 0 { // is the store there?
 		_, err := e.ledger.renew(ctx, nil)
 		return err
 	}
-	return nil
+	var partly error
+	for some := range slices.Chunk(leases, renewBatch) {
+		lost, err := e.ledger.renew(ctx, some)
+		e.lose(lost)
+		if _, ok := errors.AsType[*store.PartlyError](err); ok {
+			partly = err
+		} else if err != nil {
+			return err
+		}
+	}
+	return partly
 }
 
 // lose forgets what somebody else holds now, and what was kept of it: the new holder's
@@ -85,7 +106,7 @@ func (e *Engine) lose(lost []store.Lease) {
 
 // claimFree claims what nobody holds of the jobs that there are, and what is past its
 // deadline.
-func (e *Engine) claimFree() {
+func (e *Engine) claimFree(k *keeping) {
 	g := e.settings.Load()
 	jobs := make([]store.JobName, 0, len(g.Jobs))
 	for name := range g.Jobs {
@@ -103,10 +124,10 @@ func (e *Engine) claimFree() {
 		if len(batch) > 0 {
 			e.log().Info("claimed intents that nobody held", "count", len(batch))
 		}
-		if err != nil {
-			if e.ctx.Err() == nil {
-				e.log().Error("claiming intents", "err", err)
-			}
+		if err != nil && !k.failed && e.ctx.Err() == nil {
+			e.log().Error("claiming intents", "err", err)
+		}
+		if k.failed = err != nil; k.failed {
 			return
 		}
 		if len(batch) < claimBatch || time.Since(asked) > e.ledger.term/renewsPerTerm {

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -92,7 +93,8 @@ func (a *askedBy) Send(w http.ResponseWriter, r *http.Request) error {
 type cable struct {
 	store.Store
 	cut, losesRenewals atomic.Bool
-	appends            atomic.Int64 // tried, also while it is cut
+	appends            atomic.Int64              // tried, also while it is cut
+	lacks              atomic.Pointer[intent.ID] // that is in a part of the store which is away
 
 	losesEnd atomic.Bool                   // the next end is stored, read once, and lost in a failover
 	ended    atomic.Pointer[intent.Intent] // what is read then
@@ -145,7 +147,18 @@ func (c *cable) Renew(ctx context.Context, leases []store.Lease) ([]intent.ID, e
 	if err := c.whole(); err != nil || c.losesRenewals.Load() {
 		return nil, store.ErrUnavailable
 	}
-	return c.Store.Renew(ctx, leases)
+	lacks := c.lacks.Load()
+	if lacks == nil {
+		return c.Store.Renew(ctx, leases)
+	}
+	partly := store.PartlyError{Err: store.ErrUnavailable}
+	for _, l := range leases {
+		if l.ID == *lacks {
+			partly.Unknown = append(partly.Unknown, l)
+		}
+	}
+	lost, err := c.Store.Renew(ctx, leases) // no time passes there, and nobody can claim it
+	return lost, cmp.Or(err, error(&partly))
 }
 
 func (c *cable) Release(ctx context.Context, l store.Lease) error {
@@ -290,6 +303,29 @@ func TestIntentsDoNotChangeHandsInAnOutageOfTheStore(t *testing.T) {
 		a.polls()
 		a.advance(2 * time.Minute)
 		require.Positive(t, a.polls())
+	})
+}
+
+func TestAPartOfTheStoreThatIsAwayEndsNoLeaseInTheRest(t *testing.T) {
+	replicas(t, 2, func(t *testing.T, all []*replica) {
+		a, b := all[0], all[1]
+		silent, silentJob := a.submit()
+		id, job := a.submit()
+		ofB, _ := b.submit()
+		a.watch(id, time.Hour)
+		a.watch(silent, time.Hour)
+		b.dies()
+		a.cable.lacks.Store(&silent)
+		a.advance(term + 2*time.Second)
+		require.Positive(t, a.engineHolds(ofB), "what nobody holds is claimed from the rest")
+		before, silentBefore := a.backend.Polls(job), a.backend.Polls(silentJob)
+		a.advance(time.Minute)
+		require.InDelta(t, 30, a.backend.Polls(job)-before, 2)
+		require.Zero(t, a.backend.Polls(silentJob)-silentBefore, "its lease is over")
+		require.Len(t, a.log.with("renewing leases"), 1)
+		a.cable.lacks.Store(nil)
+		a.advance(term)
+		require.Greater(t, a.backend.Polls(silentJob), silentBefore)
 	})
 }
 

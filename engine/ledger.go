@@ -101,16 +101,22 @@ func (l *ledger) all() []store.Lease {
 	return leases
 }
 
-// renew extends leases and returns those that were lost.
+// renew extends leases and returns those that were lost, also beside a store.PartlyError.
 func (l *ledger) renew(ctx context.Context, leases []store.Lease) (lost []store.Lease, err error) {
 	until := time.Now().Add(l.term)
 	gone, err := l.Store.Renew(ctx, leases)
-	if err != nil {
+	partly, some := errors.AsType[*store.PartlyError](err)
+	if err != nil && !some {
 		return nil, err
 	}
-	isGone := make(map[intent.ID]bool, len(gone))
+	isGone, isUnknown := make(map[intent.ID]bool, len(gone)), make(map[intent.ID]bool)
 	for _, id := range gone {
 		isGone[id] = true
+	}
+	if some {
+		for _, lease := range partly.Unknown {
+			isUnknown[lease.ID] = true
+		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -121,6 +127,7 @@ func (l *ledger) renew(ctx context.Context, leases []store.Lease) (lost []store.
 		case isGone[lease.ID]:
 			delete(l.grants, lease.ID)
 			lost = append(lost, lease)
+		case isUnknown[lease.ID]:
 		default:
 			l.grants[lease.ID] = grant{g.epoch, until}
 		}
@@ -128,7 +135,7 @@ func (l *ledger) renew(ctx context.Context, leases []store.Lease) (lost []store.
 	if len(lost) > 0 {
 		l.endTenures()
 	}
-	return lost, nil
+	return lost, err
 }
 
 func (l *ledger) Create(ctx context.Context, in intent.Intent, events []intent.Event) (store.Held, error) {

@@ -48,6 +48,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/intent"
@@ -83,6 +84,19 @@ var (
 	// ErrFull: there is no room. Reads go on.
 	ErrFull = errors.New("store is full")
 )
+
+// A PartlyError says that a call did what it could, and would have done more. It can be
+// returned by Renew, of a store that is in several places of which one is away.
+type PartlyError struct {
+	Unknown []Lease // that nothing is known about
+	Err     error   // why
+}
+
+func (e *PartlyError) Error() string {
+	return fmt.Sprintf("%d of the leases: %v", len(e.Unknown), e.Err)
+}
+
+func (e *PartlyError) Unwrap() error { return e.Err }
 
 // A Store keeps intents. All methods may be called by any number of goroutines.
 // What they return is the caller's own; what they are given they do not keep.
@@ -187,7 +201,8 @@ type Holder interface {
 	Take(ctx context.Context, id intent.ID) (Held, error)
 
 	// Renew extends the leases of what the caller holds and returns those that
-	// it does not hold any more.
+	// it does not hold any more. If only some could be asked about, the error is a
+	// [PartlyError].
 	Renew(ctx context.Context, held []Lease) (lost []intent.ID, err error)
 
 	// Release ends holding before the lease does; the intent can be claimed at once.

@@ -99,8 +99,8 @@ func (g *Guard) FailOver(t testing.TB) {
 	next.Await(t, "INFO replication", "state=online")
 }
 
-// StartCluster runs three nodes that share the slots.
-func StartCluster(t testing.TB) []*Server {
+// StartCluster runs three nodes that share the slots. args are more of their settings.
+func StartCluster(t testing.TB, args ...string) []*Server {
 	t.Helper()
 	var nodes []*Server
 	var buses []string
@@ -108,7 +108,7 @@ func StartCluster(t testing.TB) []*Server {
 		_, bus, err := net.SplitHostPort(FreeAddr(t))
 		require.NoError(t, err)
 		buses = append(buses, bus)
-		nodes = append(nodes, Start(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", bus))
+		nodes = append(nodes, Start(t, append([]string{"--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", bus}, args...)...))
 	}
 	const slots = 16384
 	for i, n := range nodes {

@@ -29,15 +29,16 @@ const (
 
 // Watch is the method of [store.Signaler].
 func (s *Store) Watch(ctx context.Context, id intent.ID, until time.Time) error {
-	ctx, done, err := s.begin(ctx)
+	shard := shardOf(id)
+	ctx, done, err := s.begin(ctx, shard)
 	if err != nil {
 		return err
 	}
 	defer done()
 	s.board.Post(store.Signal{ID: id, Kind: store.Watched, Until: until})
-	channel := s.shards[shardOf(id)] + "ev"
+	channel := s.shards[shard] + "ev"
 	message := fmt.Sprintf("%s %s %s %d", s.replica, kindWatched, id, time.Until(until).Milliseconds())
-	return s.failed(ctx, s.ring(ctx, channel, message))
+	return s.failed(ctx, shard, s.ring(ctx, channel, message))
 }
 
 // ring publishes in the way that this server is listened to.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"time"
 
@@ -20,29 +21,46 @@ const scriptLength = 100
 // Term is the method of [store.Holder].
 func (s *Store) Term() time.Duration { return s.term }
 
-// Claim is the method of [store.Holder].
+// Claim is the method of [store.Holder]. A shard that is away, or was just now, keeps
+// nobody from the others.
 func (s *Store) Claim(ctx context.Context, n int, of ...store.JobName) ([]store.Held, error) {
 	var claimed []store.Held
+	var failures []error
 	first := rand.IntN(len(s.shards)) // so that replicas do not go for the same ones
 	for i := range s.shards {
 		shard := (first + i) % len(s.shards)
-		queues, err := s.queues(ctx, shard, of)
-		if err != nil {
-			return claimed, err
+		if s.cluster && !s.isSettled(shard) {
+			continue // where all shards are away together, renewals tell whoever claims
 		}
-		for len(claimed) < n {
-			want := min(n-len(claimed), scriptLength)
-			some, err := s.claimOf(ctx, shard, want, queues)
-			claimed = append(claimed, some...)
-			if err != nil {
-				return claimed, err
-			}
-			if len(some) < want {
-				break
-			}
+		some, err := s.claimFrom(ctx, shard, n-len(claimed), of)
+		claimed = append(claimed, some...)
+		failures = append(failures, err)
+		if err != nil && !s.cluster {
+			break
 		}
 	}
 	s.repairIndex(ctx, claimed)
+	return claimed, errors.Join(failures...)
+}
+
+// claimFrom is Claim for one shard.
+func (s *Store) claimFrom(ctx context.Context, shard, n int, of []store.JobName) ([]store.Held, error) {
+	var claimed []store.Held
+	queues, err := s.queues(ctx, shard, of)
+	if err != nil {
+		return nil, err
+	}
+	for len(claimed) < n {
+		want := min(n-len(claimed), scriptLength)
+		some, err := s.claimOf(ctx, shard, want, queues)
+		claimed = append(claimed, some...)
+		if err != nil {
+			return claimed, err
+		}
+		if len(some) < want {
+			break
+		}
+	}
 	return claimed, nil
 }
 
@@ -55,13 +73,13 @@ func (s *Store) queues(ctx context.Context, shard int, of []store.JobName) ([]st
 		}
 		return names, nil
 	}
-	ctx, done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx, shard)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
 	names, err := s.client.HKeys(ctx, s.shards[shard]+"jobs").Result()
-	return names, s.failed(ctx, err)
+	return names, s.failed(ctx, shard, err)
 }
 
 func (s *Store) claimOf(ctx context.Context, shard, n int, queues []string) ([]store.Held, error) {
@@ -127,8 +145,11 @@ func (s *Store) repairIndex(ctx context.Context, held []store.Held) {
 	defer done()
 	pipe := s.client.Pipeline()
 	for _, h := range held {
-		if h.Intent.StatusURL != "" {
-			pipe.SetNX(ctx, s.indexKey(jobName(store.KeyOf(&h.Intent))), h.ID.String(), 0)
+		if h.Intent.StatusURL == "" {
+			continue
+		}
+		if job := jobName(store.KeyOf(&h.Intent)); !s.isAway(shardOfJob(job)) {
+			pipe.SetNX(ctx, s.indexKey(job), h.ID.String(), 0)
 		}
 	}
 	if pipe.Len() == 0 {
@@ -152,34 +173,62 @@ func (s *Store) Take(ctx context.Context, id intent.ID) (store.Held, error) {
 	return s.holding(id, slice(answer), asked)
 }
 
-// Renew is the method of [store.Holder].
+// Renew is the method of [store.Holder]. A node that does not answer keeps no lease of
+// another from being renewed.
 func (s *Store) Renew(ctx context.Context, leases []store.Lease) (lost []intent.ID, err error) {
+	if len(leases) == 0 {
+		return nil, s.isThere(ctx)
+	}
 	byShard := make([][]store.Lease, len(s.shards))
 	for _, l := range leases {
 		shard := shardOf(l.ID)
 		byShard[shard] = append(byShard[shard], l)
 	}
-	if len(leases) == 0 {
-		_, err := s.run(ctx, s.renewal(0, nil)) // is the store there?
-		return nil, err
-	}
+	var partly store.PartlyError
+	var failures []error
 	for shard, some := range byShard {
-		for len(some) > 0 {
-			batch := some[:min(scriptLength, len(some))]
-			some = some[len(batch):]
-			answer, err := s.run(ctx, s.renewal(shard, batch))
+		for batch := range slices.Chunk(some, scriptLength) {
+			gone, err := s.renewOf(ctx, shard, batch)
+			lost = append(lost, gone...)
 			if err != nil {
-				return lost, err
-			}
-			for _, text := range slice(answer) {
-				id, err := intent.ParseID(text.(string))
-				if err != nil {
-					return lost, errDamaged
-				}
-				s.tails.forget(id)
-				lost = append(lost, id)
+				partly.Unknown = append(partly.Unknown, batch...)
+				failures = append(failures, err)
 			}
 		}
+	}
+	if len(failures) == 0 {
+		return lost, nil
+	}
+	partly.Err = errors.Join(slices.CompactFunc(failures, func(a, b error) bool { return a.Error() == b.Error() })...)
+	if !s.cluster || len(s.here()) == 0 {
+		return lost, partly.Err
+	}
+	return lost, &partly
+}
+
+// isThere looks whether a server answers, any one of a cluster.
+func (s *Store) isThere(ctx context.Context) error {
+	for _, shard := range s.here() {
+		if _, err := s.renewOf(ctx, shard, nil); err == nil || !s.cluster {
+			return err
+		}
+	}
+	return store.ErrUnavailable
+}
+
+// renewOf is Renew for a few leases in one shard.
+func (s *Store) renewOf(ctx context.Context, shard int, leases []store.Lease) (lost []intent.ID, err error) {
+	answer, err := s.run(ctx, s.renewal(shard, leases))
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range slice(answer) {
+		id, err := intent.ParseID(text.(string))
+		if err != nil {
+			return lost, errDamaged
+		}
+		s.tails.forget(id)
+		lost = append(lost, id)
 	}
 	return lost, nil
 }

@@ -51,7 +51,7 @@ func (s *Store) List(ctx context.Context, f store.Filter) (store.Page, error) {
 // younger returns the next n ids older than before, the youngest first: of these
 // owners, or of all.
 func (s *Store) younger(ctx context.Context, owners []string, before intent.ID, n int) ([]intent.ID, error) {
-	ctx, done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx, s.every()...)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func (s *Store) younger(ctx context.Context, owners []string, before intent.ID, 
 		}
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, s.failed(ctx, err)
+		return nil, s.failed(ctx, several, err)
 	}
 	var ids []intent.ID
 	for _, c := range commands {

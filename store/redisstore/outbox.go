@@ -79,11 +79,11 @@ func decodeLetter(name, body, state string) (m store.Message, err error) {
 	return m, nil
 }
 
-// Collect is the method of [store.Outbox]. It looks at what is due in all shards and
-// then takes the first; what another replica has taken meanwhile it looks for again.
+// Collect is the method of [store.Outbox]. It looks at what is due in all shards that are
+// here and then takes the first; what another replica has taken meanwhile it looks for again.
 func (s *Store) Collect(ctx context.Context, now, until time.Time, n int) ([]store.Message, error) {
 	for {
-		due, err := s.firstOf(ctx, "md", "-", "["+timeText(now)+"\xff", n)
+		due, err := s.firstOf(ctx, s.here(), "md", "-", "["+timeText(now)+"\xff", n)
 		if err != nil || len(due) == 0 {
 			return nil, err
 		}
@@ -148,29 +148,32 @@ type member struct {
 	member string
 }
 
-// firstOf returns the first n members of a sorted set that each shard has, between two
-// bounds, in their common order.
-func (s *Store) firstOf(ctx context.Context, set, from, to string, n int) ([]member, error) {
-	if n <= 0 {
+// firstOf returns the first n members of a sorted set that each of some shards has, between
+// two bounds, in their common order.
+func (s *Store) firstOf(ctx context.Context, shards []int, set, from, to string, n int) ([]member, error) {
+	switch {
+	case n <= 0:
 		return nil, nil
+	case len(shards) == 0:
+		return nil, store.ErrUnavailable
 	}
-	ctx, done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx, shards...)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
 	pipe := s.client.Pipeline()
-	commands := make([]*redis.StringSliceCmd, len(s.shards))
-	for i, shard := range s.shards {
-		commands[i] = pipe.ZRangeArgs(ctx, redis.ZRangeArgs{Key: shard + set, Start: from, Stop: to, ByLex: true, Count: int64(n)})
+	commands := make([]*redis.StringSliceCmd, len(shards))
+	for i, shard := range shards {
+		commands[i] = pipe.ZRangeArgs(ctx, redis.ZRangeArgs{Key: s.shards[shard] + set, Start: from, Stop: to, ByLex: true, Count: int64(n)})
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, s.failed(ctx, err)
+		return nil, s.failed(ctx, oneOf(shards), err)
 	}
 	var all []member
 	for i, c := range commands {
 		for _, m := range c.Val() {
-			all = append(all, member{i, m})
+			all = append(all, member{shards[i], m})
 		}
 	}
 	slices.SortFunc(all, func(a, b member) int { return strings.Compare(a.member, b.member) })
@@ -202,11 +205,11 @@ func (s *Store) Messages(ctx context.Context, after store.MessageID, n int) ([]s
 	if after != (store.MessageID{}) {
 		from = "(" + letterName(after)
 	}
-	names, err := s.firstOf(ctx, "mo", from, "+", n)
+	names, err := s.firstOf(ctx, s.every(), "mo", from, "+", n)
 	if err != nil || len(names) == 0 {
 		return nil, err
 	}
-	ctx, done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx, s.every()...)
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +221,7 @@ func (s *Store) Messages(ctx context.Context, after store.MessageID, n int) ([]s
 		states[i] = pipe.HGet(ctx, s.shards[name.shard]+"ms", name.member)
 	}
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return nil, s.failed(ctx, err)
+		return nil, s.failed(ctx, several, err)
 	}
 	var messages []store.Message
 	for i, name := range names {

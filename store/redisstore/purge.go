@@ -2,24 +2,36 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
 // Purge is the method of [store.Store]. The job index goes first: what is left over if
-// this stops half way is found again, an entry that leads nowhere would not be.
+// this stops half way is found again, an entry that leads nowhere would not be. A shard
+// that is away has to wait, and keeps no other waiting.
 func (s *Store) Purge(ctx context.Context, now time.Time, n int) (int, error) {
 	removed, at := 0, timeText(now)
-	for shard := range s.shards {
-		for removed < n {
-			want := min(n-removed, scriptLength)
-			found, gone, err := s.purgeSome(ctx, shard, at, want)
-			removed += gone
-			if err != nil {
-				return removed, err
-			}
-			if found < want {
-				break
-			}
+	var failures []error
+	for _, shard := range s.here() {
+		gone, err := s.purgeOf(ctx, shard, at, n-removed)
+		removed += gone
+		failures = append(failures, err)
+	}
+	return removed, errors.Join(failures...)
+}
+
+// purgeOf is Purge for one shard.
+func (s *Store) purgeOf(ctx context.Context, shard int, at string, n int) (int, error) {
+	removed := 0
+	for removed < n {
+		want := min(n-removed, scriptLength)
+		found, gone, err := s.purgeSome(ctx, shard, at, want)
+		removed += gone
+		if err != nil {
+			return removed, err
+		}
+		if found < want {
+			break
 		}
 	}
 	return removed, nil

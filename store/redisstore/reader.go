@@ -27,7 +27,11 @@ func (s *Store) Get(ctx context.Context, id intent.ID) (intent.Intent, error) {
 
 // getAll returns those of some intents that are there, in their order.
 func (s *Store) getAll(ctx context.Context, ids []intent.ID) ([]intent.Intent, error) {
-	ctx, done, err := s.begin(ctx)
+	shards := make([]int, len(ids))
+	for i, id := range ids {
+		shards[i] = shardOf(id)
+	}
+	ctx, done, err := s.begin(ctx, shards...)
 	if err != nil {
 		return nil, err
 	}
@@ -35,10 +39,10 @@ func (s *Store) getAll(ctx context.Context, ids []intent.ID) ([]intent.Intent, e
 	pipe := s.client.Pipeline()
 	commands := make([]*redis.SliceCmd, len(ids))
 	for i, id := range ids {
-		commands[i] = pipe.HMGet(ctx, s.shards[shardOf(id)]+"i:"+id.String(), "o", "r", "l", "g")
+		commands[i] = pipe.HMGet(ctx, s.shards[shards[i]]+"i:"+id.String(), "o", "r", "l", "g")
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, s.failed(ctx, err)
+		return nil, s.failed(ctx, oneOf(shards), err)
 	}
 	var all []intent.Intent
 	for i, id := range ids {
@@ -122,7 +126,8 @@ func (s *Store) ByJob(ctx context.Context, key store.JobKey) (intent.ID, error) 
 }
 
 func (s *Store) indexed(ctx context.Context, job string) (string, error) {
-	ctx, done, err := s.begin(ctx)
+	shard := shardOfJob(job)
+	ctx, done, err := s.begin(ctx, shard)
 	if err != nil {
 		return "", err
 	}
@@ -131,5 +136,5 @@ func (s *Store) indexed(ctx context.Context, job string) (string, error) {
 	if errors.Is(err, redis.Nil) {
 		return "", store.ErrNotFound
 	}
-	return entry, s.failed(ctx, err)
+	return entry, s.failed(ctx, shard, err)
 }

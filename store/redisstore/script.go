@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 
@@ -71,13 +72,25 @@ func (s *Store) run(ctx context.Context, c call) (any, error) {
 
 // runAll runs such scripts in one exchange for each server.
 func (s *Store) runAll(ctx context.Context, calls []call) ([]any, error) {
-	ctx, done, err := s.begin(ctx)
+	shards := make([]int, len(calls))
+	for i, c := range calls {
+		shards[i] = c.shard
+	}
+	ctx, done, err := s.begin(ctx, shards...)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
 	answers, err := s.evaluate(ctx, calls)
-	return answers, s.failed(ctx, err)
+	return answers, s.failed(ctx, oneOf(shards), err)
+}
+
+// oneOf is the shard that all of these are, or several.
+func oneOf(shards []int) int {
+	if len(shards) == 0 || slices.ContainsFunc(shards, func(shard int) bool { return shard != shards[0] }) {
+		return several
+	}
+	return shards[0]
 }
 
 func (s *Store) evaluate(ctx context.Context, calls []call) ([]any, error) {
@@ -109,7 +122,7 @@ var errNotCopied = errors.New("too few replicas of Redis have confirmed the chan
 // server's replicas first where that is asked for: WAIT is about one connection, so it
 // goes into the same pipeline.
 func (s *Store) commit(ctx context.Context, c call) (any, error) {
-	ctx, done, err := s.begin(ctx)
+	ctx, done, err := s.begin(ctx, c.shard)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +130,7 @@ func (s *Store) commit(ctx context.Context, c call) (any, error) {
 	if s.copies == 0 {
 		answers, err := s.evaluate(ctx, []call{c})
 		if err != nil {
-			return nil, s.unsure(ctx, err)
+			return nil, s.unsure(ctx, c.shard, err)
 		}
 		return answers[0], nil
 	}
@@ -128,7 +141,7 @@ func (s *Store) commit(ctx context.Context, c call) (any, error) {
 			s.client.(*redis.ClusterClient).ReloadState(ctx)
 			continue
 		case err != nil && !errors.Is(err, redis.Nil):
-			return nil, s.unsure(ctx, err)
+			return nil, s.unsure(ctx, c.shard, err)
 		case copies < int64(s.copies):
 			return answer, fmt.Errorf("%w: %d of %d", errNotCopied, copies, s.copies)
 		}

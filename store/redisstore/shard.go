@@ -23,6 +23,15 @@ func shardNames(prefix string) []string {
 	return names
 }
 
+// every are all shards.
+func (s *Store) every() []int {
+	all := make([]int, len(s.shards))
+	for shard := range all {
+		all[shard] = shard
+	}
+	return all
+}
+
 // shardOf is where an intent is.
 func shardOf(id intent.ID) int { return int(id.Shard()) % len(tags) }
 

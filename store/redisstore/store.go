@@ -10,7 +10,9 @@
 // # What can go wrong with the server
 //
 //   - It does not answer, is loading, or has no master: [store.ErrUnavailable], at once
-//     after the first time, until it answers again.
+//     after the first time, until it answers again. Of a cluster that is so for the shards
+//     of the node which does not answer; what is about all shards leaves these out where
+//     that does no harm.
 //   - A write was sent and not answered: an error of no kind. It is repeated once, which
 //     the scripts bear; after that it may have happened or not.
 //   - It has no memory left: [store.ErrFull].
@@ -24,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,9 +51,10 @@ type Store struct {
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
-	loops  sync.WaitGroup // follow, probe
+	loops  sync.WaitGroup // follow, probe, examine
 
-	away atomic.Bool // the server did not answer; probe looks when it does
+	circuits  []circuit   // to the shards; of the first one only, if one server has all
+	examining atomic.Bool // examine is looking which shards are away
 
 	calls  sync.RWMutex // read-locked by calls under way, so that Close can wait for them
 	closed bool
@@ -70,6 +74,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if s.cluster {
 		s.publish = "SPUBLISH" // a plain one goes to all nodes
 	}
+	s.circuits = make([]circuit, len(s.shards))
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	var err error
 	if s.client, err = o.connect(s.greet); err != nil {
@@ -103,13 +108,14 @@ func (s *Store) Close() error {
 // errSilent is the cause of a call's end that got no answer in time.
 var errSilent = errors.New("no answer from Redis in time")
 
-// begin lets a call go on until done, for as long as a server may take, or says why not.
-func (s *Store) begin(ctx context.Context) (bounded context.Context, done func(), err error) {
+// begin lets a call about these shards go on until done, for as long as a server may take,
+// or says why not.
+func (s *Store) begin(ctx context.Context, shards ...int) (bounded context.Context, done func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return ctx, nil, err
 	}
 	s.calls.RLock()
-	if s.closed || s.away.Load() {
+	if s.closed || slices.ContainsFunc(shards, s.isAway) {
 		s.calls.RUnlock()
 		return ctx, nil, store.ErrUnavailable
 	}

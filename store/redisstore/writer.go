@@ -63,10 +63,11 @@ func (s *Store) Adopt(ctx context.Context, in intent.Intent, events []intent.Eve
 // index points a job at an intent that is stored. Without it nothing is lost: the backend
 // is asked for the status, until somebody claims the intent and mends the index.
 func (s *Store) index(ctx context.Context, job string, id intent.ID) {
-	ctx, done, err := s.begin(ctx)
+	shard := shardOfJob(job)
+	ctx, done, err := s.begin(ctx, shard)
 	if err == nil {
 		defer done()
-		err = s.failed(ctx, s.client.Set(ctx, s.indexKey(job), id.String(), 0).Err())
+		err = s.failed(ctx, shard, s.client.Set(ctx, s.indexKey(job), id.String(), 0).Err())
 	}
 	if err != nil {
 		s.log.Warn("writing the job index; status requests for the job go to the backend", "intent", id, "err", err)
