@@ -50,8 +50,11 @@ func autoStatusURLs(v *view) iter.Seq[found] {
 	return func(yield func(found) bool) {
 		for _, name := range statusHeaders {
 			value := v.Header.Get(name)
+			if value == "" {
+				continue
+			}
 			expr := object{expr: varHeaders}.sub(strings.ToLower(name))
-			if value != "" && !yield(found{value: value, expr: expr, header: true}) {
+			if !yield(found{value: value, expr: expr, header: true}) {
 				return
 			}
 		}

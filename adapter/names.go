@@ -82,6 +82,30 @@ func ranked(names ...string) map[string]int {
 	return ranks
 }
 
+// rank is that of a name, whether it is written as in the list or with what squeeze takes
+// out. Auto asks for every key of every answer, often: nothing is allocated for it.
+func rank(ranks map[string]int, name string) (int, bool) {
+	var squeezed [32]byte // longer than any name in a list
+	n := 0
+	for _, c := range []byte(name) {
+		switch {
+		case c == ' ' || c == '-' || c == '_':
+			continue
+		case c >= 0x80:
+			r, ok := ranks[squeeze(name)]
+			return r, ok
+		case n == len(squeezed):
+			return 0, false
+		case c >= 'A' && c <= 'Z':
+			c += 'a' - 'A'
+		}
+		squeezed[n] = c
+		n++
+	}
+	r, ok := ranks[string(squeezed[:n])]
+	return r, ok
+}
+
 // squeeze makes names comparable.
 func squeeze(s string) string {
 	changes := func(r rune) bool { return r == ' ' || r == '-' || r == '_' || r >= 'A' && r <= 'Z' }

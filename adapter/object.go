@@ -49,13 +49,15 @@ var celReserved = []string{"false", "in", "null", "true", "as", "break", "const"
 func (o object) named(ranks map[string]int) []string {
 	var keys []string
 	for key := range o.fields {
-		if _, ok := ranks[squeeze(key)]; ok {
+		if _, ok := rank(ranks, key); ok {
 			keys = append(keys, key)
 		}
 	}
 	if len(keys) > 1 {
 		slices.SortFunc(keys, func(a, b string) int {
-			if d := ranks[squeeze(a)] - ranks[squeeze(b)]; d != 0 {
+			rankOfA, _ := rank(ranks, a)
+			rankOfB, _ := rank(ranks, b)
+			if d := rankOfA - rankOfB; d != 0 {
 				return d
 			}
 			return strings.Compare(a, b)

@@ -44,8 +44,11 @@ func pollInterval(h http.Header) time.Duration {
 		name string
 		unit time.Duration
 	}{{"X-Poll-Interval", time.Second}, {"Poll-Interval", time.Millisecond}} {
-		n, err := strconv.ParseUint(strings.TrimSpace(h.Get(hint.name)), 10, 32)
-		if err == nil && n > 0 {
+		said := strings.TrimSpace(h.Get(hint.name))
+		if said == "" {
+			continue
+		}
+		if n, err := strconv.ParseUint(said, 10, 32); err == nil && n > 0 {
 			return min(max(time.Duration(n)*hint.unit, MinRetryAfter), MaxRetryAfter)
 		}
 	}
@@ -71,6 +74,9 @@ func retrySeconds(value string, now time.Time) (time.Duration, bool) {
 // retryAfter reads the header of an answer. A date is compared with the backend's
 // own clock, so that a clock that is wrong does no harm.
 func (a Answer) retryAfter() time.Duration {
+	if len(a.Header.Values("Retry-After")) == 0 {
+		return pollInterval(a.Header)
+	}
 	now, err := http.ParseTime(a.Header.Get("Date"))
 	if err != nil {
 		now = a.At
