@@ -222,7 +222,7 @@ func merge(body []byte, id, observeURL string) ([]byte, bool) {
 // objectKeys returns the keys of a JSON object.
 func objectKeys(body []byte) ([]string, bool) {
 	trimmed := bytes.TrimLeft(body, " \t\r\n")
-	if len(trimmed) == 0 || trimmed[0] != '{' || !json.Valid(body) {
+	if len(trimmed) == 0 || trimmed[0] != '{' {
 		return nil, false
 	}
 	var members map[string]json.RawMessage

@@ -18,7 +18,7 @@ var (
 	bucketRequest = []byte("req")    // id -> Request, apart since it is large: neighbours of large values are slow to insert
 	bucketActive  = []byte("active") // id -> record of a reservation or a running intent
 	bucketDone    = []byte("done")   // id -> record of an ended intent
-	bucketEvents  = []byte("ev")     // id, seq -> event
+	bucketEvents  = []byte("ev")     // id, seq of the last one -> events that were stored together
 	bucketJob     = []byte("job")    // jobHash -> id; see jobindex.go
 	bucketExpiry  = []byte("exp")    // time, id -> nothing: ended intents in the order of their removal
 	bucketOwner   = []byte("owner")  // hash of an owner, id -> nothing
@@ -107,7 +107,8 @@ func (t *txn) intent(id intent.ID, r *record) (intent.Intent, error) {
 	return decodeIntent(id, t.origin.Get(id[:]), t.request.Get(id[:]), r.latest)
 }
 
-// eventKey orders the events of one intent by seq.
+// eventKey orders the events of one intent by seq, and finds those that were stored
+// together by any seq that is not after them.
 func eventKey(id intent.ID, seq int64) []byte {
 	return binary.BigEndian.AppendUint64(append(make([]byte, 0, len(id)+8), id[:]...), uint64(seq))
 }

@@ -15,8 +15,8 @@ import (
 // schema is the version of the layout in buckets.go and record.go. A newer one is
 // refused, since it may hold what this program would lose.
 //
-// Schema 2 added the rows of the job index; a file of schema 1 becomes one when it is
-// opened.
+// Schema 2 has rows of the job index, and events that were stored together in one value;
+// a file of schema 1 becomes one when it is opened.
 const schema = 2
 
 // keySchema is where the meta bucket has the schema, as a big-endian number.

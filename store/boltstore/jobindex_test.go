@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -184,9 +185,19 @@ func TestAFileOfTheSchemaBeforeIsOpened(t *testing.T) {
 	dir := t.TempDir()
 	s := openIn(t, dir)
 	held := add(t, s)
+	_, stored, err := s.Events(t.Context(), held.ID, 0)
+	require.NoError(t, err)
+	require.Len(t, stored, 3)
 	require.NoError(t, s.Close())
 	update(t, pathIn(dir), func(tx *bbolt.Tx) error {
 		job := hashOf(jobOf(held))
+		events := tx.Bucket(bucketEvents)
+		for _, event := range stored {
+			value, err := json.Marshal(event)
+			if err := errors.Join(err, events.Put(eventKey(held.ID, event.Seq), value)); err != nil {
+				return err
+			}
+		}
 		return errors.Join(
 			tx.DeleteBucket(bucketRows[0]), tx.DeleteBucket(bucketRows[1]),
 			tx.Bucket(bucketJob).Put(job[:], held.ID[:]),
@@ -196,6 +207,11 @@ func TestAFileOfTheSchemaBeforeIsOpened(t *testing.T) {
 	s = openIn(t, dir)
 	other := add(t, s)
 	require.Equal(t, idsOf([]store.Held{held, other}), found(t, s, []store.Held{held, other}))
+	for after := range stored {
+		_, events, err := s.Events(t.Context(), held.ID, int64(after))
+		require.NoError(t, err)
+		require.Equal(t, stored[after:], events)
+	}
 	require.NoError(t, s.db.View(func(tx *bbolt.Tx) error {
 		require.EqualValues(t, schema, number(tx.Bucket(bucketMeta), keySchema), "an older program would miss what waits")
 		return nil

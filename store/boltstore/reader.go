@@ -3,8 +3,8 @@ package boltstore
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/store"
@@ -46,13 +46,13 @@ func (t *txn) visible(id intent.ID) (intent.Intent, error) {
 func (t *txn) eventsAfter(id intent.ID, after int64) (events []intent.Event, err error) {
 	c := t.events.Cursor()
 	for key, value := c.Seek(eventKey(id, after+1)); bytes.HasPrefix(key, id[:]); key, value = c.Next() {
-		var event intent.Event
-		if err := json.Unmarshal(value, &event); err != nil {
-			return nil, fmt.Errorf("decoding an event of intent %s: %w", id, err)
+		together, err := decodeEvents(value)
+		if err != nil {
+			return nil, fmt.Errorf("decoding events of intent %s: %w", id, err)
 		}
-		events = append(events, event)
+		events = append(events, together...)
 	}
-	return events, nil
+	return slices.DeleteFunc(events, func(e intent.Event) bool { return e.Seq <= after }), nil
 }
 
 // ByJob is the method of [store.Reader].

@@ -111,15 +111,24 @@ func decodeIntent(id intent.ID, origin, request, latestJSON []byte) (intent.Inte
 	return in, nil
 }
 
-// encodeEvents returns the JSON of each event.
-func encodeEvents(events []intent.Event) ([][]byte, error) {
-	encoded := make([][]byte, len(events))
-	for i := range events {
-		b, err := json.Marshal(&events[i])
-		if err != nil {
-			return nil, fmt.Errorf("encoding event %d of intent %s: %w", events[i].Seq, events[i].IntentID, err)
-		}
-		encoded[i] = b
+// encodeEvents returns the JSON of events that are stored together; nil for none.
+func encodeEvents(events []intent.Event) ([]byte, error) {
+	if len(events) == 0 {
+		return nil, nil
 	}
-	return encoded, nil
+	b, err := json.Marshal(events)
+	if err != nil {
+		return nil, fmt.Errorf("encoding events from %d on of intent %s: %w", events[0].Seq, events[0].IntentID, err)
+	}
+	return b, nil
+}
+
+// decodeEvents reads what encodeEvents wrote, or the one event that schema 1 has in its
+// place.
+func decodeEvents(b []byte) (events []intent.Event, err error) {
+	if bytes.HasPrefix(b, []byte("{")) {
+		events = make([]intent.Event, 1)
+		return events, json.Unmarshal(b, &events[0])
+	}
+	return events, json.Unmarshal(b, &events)
 }

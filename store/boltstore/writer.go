@@ -81,11 +81,7 @@ func (s *Store) insert(ctx context.Context, in intent.Intent, events []intent.Ev
 	if err != nil {
 		return store.Held{}, err
 	}
-	stored, err := decodeIntent(in.ID, origin, in.Request, e.latest)
-	if err != nil {
-		return store.Held{}, err
-	}
-	return store.Held{Lease: store.Lease{ID: in.ID, Epoch: firstEpoch}, Intent: stored}, nil
+	return store.Held{Lease: store.Lease{ID: in.ID, Epoch: firstEpoch}, Intent: in}, nil
 }
 
 // Append is the method of [store.Writer].
@@ -165,7 +161,7 @@ type entry struct {
 	in     *intent.Intent
 	after  int64
 	latest []byte
-	events [][]byte
+	events []byte   // nil for none
 	job    *jobHash // of the job that shall lead to the intent from now on; nil for no change
 	replay []byte   // nil for no change
 	mail   []letter
@@ -197,8 +193,8 @@ func (e *entry) put(t *txn, before record) {
 		r.indexed = true
 		t.jobs.add(t, *e.job, id)
 	}
-	for i, event := range e.events {
-		t.put(t.events, eventKey(id, e.after+int64(i)+1), event)
+	if e.events != nil {
+		t.put(t.events, eventKey(id, e.in.Seq), e.events)
 	}
 	for _, l := range e.mail {
 		t.post(l)
@@ -214,19 +210,11 @@ func (e *entry) put(t *txn, before record) {
 
 // stored reports whether the events of the entry are there already, unchanged.
 func (e *entry) stored(t *txn) bool {
-	for i, event := range e.events {
-		if !bytes.Equal(event, t.events.Get(eventKey(e.in.ID, e.after+int64(i)+1))) {
-			return false
-		}
-	}
-	return len(e.events) > 0
+	return e.events != nil && bytes.Equal(e.events, t.events.Get(eventKey(e.in.ID, e.in.Seq)))
 }
 
 func (e *entry) size() int {
-	size := headSize + len(e.latest) + len(e.replay) + len(e.in.Request)
-	for _, event := range e.events {
-		size += len(event)
-	}
+	size := headSize + len(e.latest) + len(e.events) + len(e.replay) + len(e.in.Request)
 	for _, l := range e.mail {
 		size += len(l.body)
 	}
@@ -235,7 +223,7 @@ func (e *entry) size() int {
 
 // signals returns whose signal the entry is worth.
 func (e *entry) signals() intent.ID {
-	if len(e.events) == 0 {
+	if e.events == nil {
 		return intent.ID{}
 	}
 	return e.in.ID
