@@ -72,6 +72,8 @@ func (s starting) answer(w http.ResponseWriter, err error) error {
 	switch {
 	case errors.Is(err, engine.ErrNotAccepted):
 		problem = observe.Unavailable()
+	case errors.Is(err, engine.ErrInDoubt):
+		problem = s.inDoubt()
 	case errors.Is(err, engine.ErrQueueFull):
 		problem = &observe.Problem{Status: http.StatusServiceUnavailable, Code: "queue_full", Message: err.Error(), RetryAfter: 10 * time.Second}
 	case errors.Is(err, engine.ErrTooLong):
@@ -92,6 +94,20 @@ func (s starting) answer(w http.ResponseWriter, err error) error {
 	}
 	problem.ServeHTTP(w, s.r)
 	return nil
+}
+
+// inDoubt tells the client that it must not take its submit for refused, and what it can
+// do.
+func (s starting) inDoubt() *observe.Problem {
+	problem := observe.Unavailable()
+	problem.Code = intent.CodeSubmitUncertain
+	problem.Message = "the store did not say whether it has this request; it may yet be delivered. "
+	if s.r.Header.Get("Idempotency-Key") != "" {
+		problem.Message += "Repeat it with the same Idempotency-Key: it is delivered once, and the repeat gets its intent"
+	} else {
+		problem.Message += "It is taken back as soon as the store can be asked. With an Idempotency-Key it could be repeated safely"
+	}
+	return problem
 }
 
 func conflict(code string, err error) *observe.Problem {

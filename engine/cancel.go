@@ -206,7 +206,7 @@ func (e *Engine) seize(ctx context.Context, id intent.ID) (*held, error) {
 
 // takeOver holds an intent that nobody here holds, whoever else does.
 func (e *Engine) takeOver(ctx context.Context, id intent.ID) error {
-	if some, err := e.payDebtsOf(ctx, id); some {
+	if some, err := e.payDebtsOf(ctx, id); some || err != nil {
 		return err // it is held again then, or over
 	}
 	taken, err := e.store.Take(ctx, id)

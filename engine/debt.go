@@ -3,6 +3,9 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"time"
 
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/store"
@@ -49,20 +52,66 @@ func (e *Engine) owe(d debt) {
 
 // payDebts writes what could not be written before.
 func (e *Engine) payDebts() {
-	e.paying.Lock()
-	defer e.paying.Unlock()
+	if e.beginPaying(e.ctx) != nil {
+		return
+	}
+	defer e.endPaying()
+	var left int
 	for _, d := range e.takeDebts(func(debt) bool { return true }) {
-		if err := e.pay(e.ctx, d); err != nil && !settled(err) && e.ctx.Err() == nil {
-			e.log().Error("writing what the store did not take before", "intent", d.id, "err", err)
+		err := e.payInTime(d)
+		if err == nil || settled(err) || e.ctx.Err() != nil {
+			continue
+		}
+		if left++; e.owing.CompareAndSwap(false, true) { // once, and not at every try
+			e.log().Error("writing what the store did not take before; it is tried until it does", "intent", d.id, "err", err)
+		}
+	}
+	if left == 0 && e.ctx.Err() == nil && e.owing.CompareAndSwap(true, false) {
+		e.log().Info("the store has what it did not take before")
+	}
+}
+
+// payLinger bounds what is tried once more when the engine stops.
+const payLinger = 2 * time.Second
+
+// payLast writes what is due as far as the store takes it now: the next start knows
+// nothing of it.
+func (e *Engine) payLast() {
+	ctx, cancel := context.WithTimeout(context.Background(), payLinger)
+	defer cancel()
+	for _, d := range e.takeDebts(func(debt) bool { return true }) {
+		if err := d.pay(ctx); err != nil && !settled(err) {
+			e.log().Error("writing what the store did not take before, for the last time", "intent", d.id, "err", err)
 		}
 	}
 }
 
+func (e *Engine) payInTime(d debt) error {
+	ctx, cancel := context.WithTimeout(e.ctx, storeTimeout)
+	defer cancel()
+	return e.pay(ctx, d)
+}
+
+// beginPaying keeps others from paying, and from taking over what they pay for, until
+// endPaying. It waits for as long as the caller does: a store can be slow.
+func (e *Engine) beginPaying(ctx context.Context) error {
+	select {
+	case e.paying <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (e *Engine) endPaying() { <-e.paying }
+
 // payDebtsOf writes what is due about one intent, before somebody takes it over: to be
 // fenced is to lose what the backend has said. It reports whether there was something.
 func (e *Engine) payDebtsOf(ctx context.Context, id intent.ID) (some bool, err error) {
-	e.paying.Lock()
-	defer e.paying.Unlock()
+	if err := e.beginPaying(ctx); err != nil {
+		return false, fmt.Errorf("writing what is due about %s first: %w", id, store.ErrUnavailable)
+	}
+	defer e.endPaying()
 	for _, d := range e.takeDebts(func(d debt) bool { return d.id == id }) {
 		some = true
 		if owed := e.pay(ctx, d); owed != nil && !settled(owed) {
@@ -70,6 +119,13 @@ func (e *Engine) payDebtsOf(ctx context.Context, id intent.ID) (some bool, err e
 		}
 	}
 	return some, err
+}
+
+// owes reports whether something is due about an intent.
+func (e *Engine) owes(id intent.ID) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.ContainsFunc(e.debts, func(d debt) bool { return d.id == id })
 }
 
 func (e *Engine) takeDebts(which func(debt) bool) (taken []debt) {

@@ -164,3 +164,104 @@ func TestADeliveryWithoutABodyIsNotRepeatedByTheTransport(t *testing.T) {
 		})
 	})
 }
+
+func TestAQueuedSubmitOfWhichTheStoreSaysNothingIsNotCalledRefused(t *testing.T) {
+	cases := map[string]struct {
+		then  func(et *tester)
+		posts int
+	}{
+		"it is taken back":          {func(et *tester) { et.advance(3 * time.Second) }, 0},
+		"a stop comes first":        {func(et *tester) { et.engine.Stop(); et.restart() }, 0},
+		"a kill comes, and it goes": {func(et *tester) { et.store.dies(); et.restart() }, 1}, // nobody is left who knows
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, et *tester) {
+				et.store.losesAll(errCutOff)
+				_, err := et.tryPost()
+				require.ErrorIs(t, err, engine.ErrInDoubt)
+				require.NotErrorIs(t, err, engine.ErrNotAccepted)
+				et.store.losesAll(nil)
+				c.then(et)
+				et.advance(time.Hour)
+				require.Equal(t, c.posts, et.posts())
+			}, queued())
+		})
+	}
+}
+
+func TestAStoreThatTakesNothingLeavesNoDoubt(t *testing.T) {
+	for _, failure := range []error{store.ErrFull, store.ErrUnavailable} {
+		inBubble(t, func(t *testing.T, et *tester) {
+			et.store.fails(failure)
+			_, err := et.tryPost()
+			require.ErrorIs(t, err, engine.ErrNotAccepted)
+			et.store.fails(nil)
+			et.restart()
+			et.advance(time.Hour)
+			require.Zero(t, et.posts())
+		}, queued())
+	}
+}
+
+func TestARepeatLearnsWhatBecameOfASubmitInDoubt(t *testing.T) {
+	for name, c := range map[string]struct{ stored, kill bool }{
+		"the store has it":                   {stored: true},
+		"the store has it, and a kill comes": {stored: true, kill: true},
+		"the store does not have it":         {},
+		"the store does not, and a kill":     {kill: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, et *tester) {
+				et.store.onAppend(func() error {
+					if c.stored {
+						et.store.losesAll(errCutOff)
+						return nil
+					}
+					return errCutOff
+				})
+				_, err := et.postKey("k", `{}`)
+				require.ErrorIs(t, err, engine.ErrInDoubt)
+				et.store.onAppend(nil)
+				et.store.losesAll(nil)
+				if c.kill {
+					et.restart()
+				}
+				begun := time.Now()
+				w, err := et.postKey("k", `{}`)
+				require.NoError(t, err)
+				require.Equal(t, http.StatusAccepted, w.Code)
+				require.Less(t, time.Since(begun), time.Second, "it is not kept waiting for the next look at what is due")
+				require.Equal(t, c.stored, w.Header().Get("Idempotency-Replayed") != "")
+				et.advance(time.Minute)
+				require.Equal(t, 1, et.posts())
+				id, err := intent.ParseID(w.Header().Get("Intent-Id"))
+				require.NoError(t, err)
+				require.Equal(t, intent.InProgress, et.get(id).Status)
+				et.advance(time.Hour)
+				require.Equal(t, 1, et.posts())
+			}, queued())
+		})
+	}
+}
+
+func TestACancelWaitsNoLongerThanItMayForAStoreThatHangs(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		et.backend.Meets(legacytest.Submits, legacytest.Late(time.Second), 1)
+		id := et.queue()
+		et.store.onAppend(func() error { return store.ErrUnavailable })
+		et.advance(2 * time.Second) // what the backend has said is still to be stored
+		release := make(chan struct{})
+		et.store.onAppend(func() error { <-release; return store.ErrUnavailable })
+		et.advance(31 * time.Second) // and is tried again
+		begun := time.Now()
+		_, err := et.engine.Cancel(t.Context(), id, engine.Cancellation{})
+		require.ErrorIs(t, err, store.ErrUnavailable)
+		require.Equal(t, 5*time.Second, time.Since(begun))
+		et.store.onAppend(nil)
+		close(release)
+		et.advance(time.Minute)
+		require.Equal(t, intent.InProgress, et.get(id).Status)
+		require.Equal(t, 1, et.posts())
+	}, queued())
+}

@@ -29,6 +29,7 @@ type Engine struct {
 	lastPolls lastPolls
 
 	storeFails atomic.Bool // the last write of a poll failed
+	owing      atomic.Bool // so did what was to be written a second time
 
 	ctx     context.Context // ends with Stop; the cause is ErrStopping
 	cancel  context.CancelCauseFunc
@@ -41,7 +42,7 @@ type Engine struct {
 	answered func(intent.ID) // told of answers that are kept; nil for nobody
 	meter    Meter
 
-	paying sync.Mutex // while debts are paid: nobody takes over what one is about
+	paying chan struct{} // capacity 1: full while debts are paid, so that nobody takes over what one is about
 
 	mu          sync.Mutex
 	answers     answers
@@ -91,6 +92,7 @@ func New(s store.Store) *Engine {
 		crowds:      make(map[crowdName]*crowd),
 		lessons:     make(map[JobName]*lesson),
 		interrupts:  make(map[*held]context.CancelCauseFunc),
+		paying:      make(chan struct{}, 1),
 	}
 	e.store = tellingStore{s, e}
 	if e.ledger = newLedger(s); e.ledger != nil {
@@ -122,6 +124,7 @@ func (e *Engine) Stop() {
 	e.deaf()
 	e.loops.Wait()
 	e.running.Wait()
+	e.payLast()
 	e.writeLast()
 	e.releaseAll()
 }

@@ -212,6 +212,7 @@ type moodyStore struct {
 	failing error
 	appends func() error  // asked before each Append; nil for nobody
 	losing  error         // writes are made, and answered with this
+	mute    error         // the answer of Take; nil for what is so
 	slow    time.Duration // each read takes so long
 	claimed chan struct{} // what was claimed arrives when this is closed; nil for at once
 }
@@ -239,6 +240,32 @@ func (s *moodyStore) loses(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.losing = err
+}
+
+// losesAll is loses, and who asks what became of it is not answered either.
+func (s *moodyStore) losesAll(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.losing, s.mute = err, err
+}
+
+// dies keeps the engine of before from this store for good, as a kill does.
+func (s *moodyStore) dies() { s.fails(store.ErrUnavailable); s.mutes(store.ErrUnavailable) }
+
+func (s *moodyStore) mutes(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mute = err
+}
+
+func (s *moodyStore) Take(ctx context.Context, id intent.ID) (store.Held, error) {
+	s.mu.Lock()
+	mute := s.mute
+	s.mu.Unlock()
+	if mute != nil {
+		return store.Held{}, mute
+	}
+	return s.Store.Take(ctx, id)
 }
 
 // onAppend has f decide what becomes of each Append.

@@ -38,6 +38,8 @@ func (x *exchange) claimKey(r *http.Request) (answered bool, err error) {
 			return false, x.withoutKey(err)
 		case in == nil:
 			return false, nil
+		case x.owed(r.Context(), in.ID): // it is not settled yet, and is now
+			continue
 		case !in.Reserved():
 			return true, x.replay(r, in, replay)
 		case time.Since(begun) >= keyWait:
@@ -49,6 +51,16 @@ func (x *exchange) claimKey(r *http.Request) (answered bool, err error) {
 			return false, context.Cause(r.Context())
 		}
 	}
+}
+
+// owed writes what is still due about the first request with this key, and reports
+// whether something was.
+func (x *exchange) owed(ctx context.Context, id intent.ID) bool {
+	if !x.engine.owes(id) {
+		return false // without waiting for whoever pays just now
+	}
+	some, err := x.engine.payDebtsOf(ctx, id)
+	return some && err == nil
 }
 
 // first returns the intent of the first request with this key, or nil if that is this

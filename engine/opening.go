@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/adapter"
@@ -62,7 +63,7 @@ func (x *exchange) settle(o *opening, replay *store.Replay) error {
 	lease := x.reservation.Lease
 	x.reservation = nil
 	if o.intent.Outgoing != nil {
-		return e.appendOrWithdraw(ctx, lease, o, replay)
+		return e.appendOrClearUp(ctx, lease, o, replay)
 	}
 	return e.pay(ctx, debt{lease.ID, func(ctx context.Context) error {
 		err := e.store.Append(ctx, store.Change{Intent: o.intent, Epoch: lease.Epoch, Events: o.events, Replay: replay})
@@ -85,6 +86,7 @@ func (e *Engine) create(ctx context.Context, o *opening) error {
 			err = nil
 		case !settled(doubt):
 			e.owe(e.findOut(o))
+			err = fmt.Errorf("%w: %w", ErrInDoubt, err)
 		}
 	}
 	if err == nil {
@@ -109,31 +111,44 @@ func (e *Engine) findOut(o *opening) debt {
 	}}
 }
 
-// appendOrWithdraw stores a submit to be delivered in place of its reservation. Its
-// client is told at once that it was not accepted if that fails: then it must not be
-// accepted later.
-func (e *Engine) appendOrWithdraw(ctx context.Context, lease store.Lease, o *opening, replay *store.Replay) error {
+// appendOrClearUp stores a submit to be delivered in place of the reservation of its key.
+func (e *Engine) appendOrClearUp(ctx context.Context, lease store.Lease, o *opening, replay *store.Replay) error {
 	change := store.Change{Intent: o.intent, Epoch: lease.Epoch, Events: o.events, Replay: replay}
 	err := e.store.Append(ctx, change)
-	if inDoubt(err) {
+	doubt := inDoubt(err)
+	if doubt {
 		err = e.store.Append(ctx, change)
 	}
 	switch {
 	case err == nil:
 		e.follow(lease, o)
+		return nil
 	case !settled(err):
-		e.owe(debt{lease.ID, func(ctx context.Context) error { return e.withdraw(ctx, lease, &o.intent) }})
+		e.owe(e.clearUp(lease, o))
+	}
+	if doubt {
+		return fmt.Errorf("%w: %w", ErrInDoubt, err)
 	}
 	return err
 }
 
+// clearUp is what is due about a submit with a key of which the store did not say that it
+// has it: what is no more than a reservation frees the key. The rest is delivered, because
+// a repeat is told of it.
+func (e *Engine) clearUp(lease store.Lease, o *opening) debt {
+	return debt{lease.ID, func(ctx context.Context) error {
+		err := e.store.Drop(ctx, lease.ID, lease.Epoch)
+		if !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+		e.follow(lease, o)
+		return nil
+	}}
+}
+
 // withdraw sees to it that a submit which was not accepted is not delivered, although
-// the store may have it.
+// the store has it.
 func (e *Engine) withdraw(ctx context.Context, lease store.Lease, in *intent.Intent) error {
-	err := e.store.Drop(ctx, lease.ID, lease.Epoch)
-	if !errors.Is(err, store.ErrConflict) {
-		return err
-	}
 	next, events := in.End(intent.Failed, intent.Details{Error: &intent.Error{Code: intent.CodeUndelivered, Category: intent.ByGateway, Retryable: true,
 		Message: "it was refused, because the store did not say whether it has it"}}, time.Now())
 	e.close(&next)

@@ -49,6 +49,12 @@ var (
 	ErrBrokeOff = errors.New("the body broke off")
 )
 
+// ErrInDoubt can be returned by Submit for a request that is to be queued: the store
+// did not say whether it has it, not even when it was asked again. Who sent a key learns
+// what became of it by a repeat, and is delivered once. What has no key is taken back as
+// soon as the store can be asked; if the process dies before, it is delivered.
+var ErrInDoubt = errors.New("it is not known whether the request was stored")
+
 // enqueue stores the client's request instead of sending it, and answers with the
 // intent.
 func (x *exchange) enqueue(r *http.Request) error {
@@ -82,6 +88,9 @@ func (x *exchange) enqueue(r *http.Request) error {
 	if err := x.settle(&o, x.remember(reply)); err != nil {
 		x.engine.log().Error("storing a submit to be delivered", "job", x.submission.Job.Name, "err", err)
 		x.restore(plain)
+		if errors.Is(err, ErrInDoubt) {
+			return ErrInDoubt
+		}
 		return ErrNotAccepted
 	}
 	x.known(o.intent.ID)

@@ -100,10 +100,8 @@ func (c *client) understand(w *httptest.ResponseRecorder, err error, left bool) 
 	refused := errors.Is(err, engine.ErrNotAccepted) || errors.Is(err, engine.ErrQueueFull) || errors.Is(err, engine.ErrNotSent) || errors.Is(err, engine.ErrKeyReused)
 	unkept := w.Header().Get("Intent-Status") != ""
 	switch {
-	case left, err != nil && !refused:
+	case left, err != nil && !refused: // engine.ErrInDoubt, for one
 		return audit.Told{Word: audit.Unknown, Unkept: unkept}
-	case refused && c.world.plan.unsteady:
-		return audit.Told{Word: audit.Unknown} // whether the store has it, nobody knows before it is asked again
 	case refused:
 		return audit.Told{Word: audit.Refused}
 	case id != "" && w.Code == http.StatusAccepted:

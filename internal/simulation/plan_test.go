@@ -18,7 +18,7 @@ type plan struct {
 	store    []window[trouble]
 	inFlight int
 	late     time.Duration // how long the backend takes at most for a good answer
-	unsteady bool          // the store can lose the answer to what it has done
+	loses    int           // of so many answers to what the store has done one is lost; 0 for none
 }
 
 // A window is a time in which something is so.
@@ -78,7 +78,9 @@ func draw(seed uint64) plan {
 		horizon:  between(r, 20*time.Second, 3*time.Minute),
 		inFlight: []int{1, 2, 4, 64, 64}[r.IntN(5)],
 		late:     []time.Duration{0, 50 * time.Millisecond, 3 * time.Second}[r.IntN(3)],
-		unsteady: r.IntN(8) == 0,
+	}
+	if r.IntN(8) == 0 {
+		p.loses = []int{16, 16, 4, 2}[source(seed, "losses").IntN(4)]
 	}
 	for range 1 + r.IntN(6) {
 		p.clients = append(p.clients, drawClient(r, p.horizon))

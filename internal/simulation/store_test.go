@@ -57,7 +57,7 @@ func (s *faulty) trouble(ctx context.Context, writes bool) error {
 // after is what the caller is told of a write that was made.
 func (s *faulty) after(err error) error {
 	at := time.Since(s.begun)
-	if err == nil && s.plan.unsteady && at < s.plan.horizon && source(s.plan.seed, "unsteady "+at.String()).IntN(16) == 0 {
+	if err == nil && s.plan.loses > 0 && at < s.plan.horizon && source(s.plan.seed, "unsteady "+at.String()).IntN(s.plan.loses) == 0 {
 		return errNoWord
 	}
 	return err
@@ -131,7 +131,8 @@ func (s *faulty) Take(ctx context.Context, id intent.ID) (store.Held, error) {
 	if err := s.trouble(ctx, true); err != nil {
 		return store.Held{}, err
 	}
-	return s.Store.Take(ctx, id)
+	held, err := s.Store.Take(ctx, id)
+	return held, s.after(err)
 }
 
 func (s *faulty) Purge(ctx context.Context, now time.Time, n int) (int, error) {
