@@ -52,10 +52,10 @@ func (e *Engine) owe(d debt) {
 
 // payDebts writes what could not be written before.
 func (e *Engine) payDebts() {
-	if e.beginPaying(e.ctx) != nil {
+	if e.paying.lock(e.ctx) != nil {
 		return
 	}
-	defer e.endPaying()
+	defer e.paying.unlock()
 	var left int
 	for _, d := range e.takeDebts(func(debt) bool { return true }) {
 		err := e.payInTime(d)
@@ -92,26 +92,13 @@ func (e *Engine) payInTime(d debt) error {
 	return e.pay(ctx, d)
 }
 
-// beginPaying keeps others from paying, and from taking over what they pay for, until
-// endPaying. It waits for as long as the caller does: a store can be slow.
-func (e *Engine) beginPaying(ctx context.Context) error {
-	select {
-	case e.paying <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-func (e *Engine) endPaying() { <-e.paying }
-
 // payDebtsOf writes what is due about one intent, before somebody takes it over: to be
 // fenced is to lose what the backend has said. It reports whether there was something.
 func (e *Engine) payDebtsOf(ctx context.Context, id intent.ID) (some bool, err error) {
-	if err := e.beginPaying(ctx); err != nil {
-		return false, fmt.Errorf("writing what is due about %s first: %w", id, store.ErrUnavailable)
+	if err := e.paying.lock(ctx); err != nil {
+		return false, fmt.Errorf("writing what is due about %s first: %w: %w", id, store.ErrUnavailable, err)
 	}
-	defer e.endPaying()
+	defer e.paying.unlock()
 	for _, d := range e.takeDebts(func(d debt) bool { return d.id == id }) {
 		some = true
 		if owed := e.pay(ctx, d); owed != nil && !settled(owed) {

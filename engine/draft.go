@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/store"
@@ -21,7 +20,7 @@ type draft struct {
 	room    int            // of in, in maxDrafts
 	kept    int            // of changes, in maxKept
 
-	writing sync.Mutex // held by who writes the changes
+	writing latch // held by who writes the changes; nil as long as there were none
 }
 
 // How much memory drafts may take, in bytes. Intents for which there is no room are not
@@ -135,6 +134,9 @@ func (e *Engine) keepChange(h *held, c store.Change) bool {
 		h.draft = new(draft)
 	}
 	d := h.draft
+	if d.writing == nil {
+		d.writing = newLatch()
+	}
 	d.in, d.changes, d.kept = c.Intent, changes, before.kept+more
 	e.kept += more
 	if len(before.changes) == 0 {
@@ -162,17 +164,17 @@ func mergeChange(changes []store.Change, c store.Change) []store.Change {
 // writeKept writes what is kept of h. An error that is not settled leaves the rest for
 // later; one that is means that there is nothing left to write.
 func (e *Engine) writeKept(ctx context.Context, h *held) error {
-	if _, _, ahead := e.drafted(h); !ahead {
-		return nil
-	}
 	e.mu.Lock()
 	d := h.draft
+	ahead := d != nil && len(d.changes) > 0
 	e.mu.Unlock()
-	if d == nil {
+	if !ahead {
 		return nil
 	}
-	d.writing.Lock()
-	defer d.writing.Unlock()
+	if err := d.writing.lock(ctx); err != nil {
+		return err
+	}
+	defer d.writing.unlock()
 	for {
 		c, ok := e.firstKept(d)
 		if !ok {

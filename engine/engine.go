@@ -42,7 +42,7 @@ type Engine struct {
 	answered func(intent.ID) // told of answers that are kept; nil for nobody
 	meter    Meter
 
-	paying chan struct{} // capacity 1: full while debts are paid, so that nobody takes over what one is about
+	paying latch // while debts are paid: nobody takes over what one is about
 
 	mu          sync.Mutex
 	answers     answers
@@ -92,7 +92,7 @@ func New(s store.Store) *Engine {
 		crowds:      make(map[crowdName]*crowd),
 		lessons:     make(map[JobName]*lesson),
 		interrupts:  make(map[*held]context.CancelCauseFunc),
-		paying:      make(chan struct{}, 1),
+		paying:      newLatch(),
 	}
 	e.store = tellingStore{s, e}
 	if e.ledger = newLedger(s); e.ledger != nil {
