@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -194,47 +193,6 @@ func storeOf(r *http.Request) (openStore, intent.Intent, error) {
 		}
 	}
 	return openStore{}, intent.Intent{}, observe.NotFound()
-}
-
-// readQuery refuses what nobody would look at: a filter with a typing error picks all.
-// Only ids can be several.
-func readQuery(r *http.Request, known ...string) (url.Values, error) {
-	q, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, observe.BadRequest("the query: " + err.Error())
-	}
-	known = append(known, "store")
-	for _, name := range slices.Sorted(maps.Keys(q)) {
-		switch values := q[name]; {
-		case !slices.Contains(known, name):
-			return nil, observe.BadRequest(fmt.Sprintf("%q is unknown here; there is %s", name, strings.Join(known, ", ")))
-		case len(values) > 1 && name != "id":
-			return nil, observe.BadRequest(fmt.Sprintf("%s: there are %d; write one", name, len(values)))
-		case slices.Contains(values, ""):
-			return nil, observe.BadRequest(name + ": it is empty; write a value, or leave it out")
-		}
-	}
-	return q, nil
-}
-
-// maxAdminBody bounds what an operator says, in bytes.
-const maxAdminBody = 64 << 10
-
-// readBody reads the JSON object that a request may come with.
-func readBody(r *http.Request, into any) error {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxAdminBody+1))
-	switch {
-	case err != nil:
-		return observe.BadRequest("the body broke off")
-	case len(body) > maxAdminBody:
-		return &observe.Problem{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: "the body is too long"}
-	case len(strings.TrimSpace(string(body))) == 0:
-		return nil
-	}
-	if err := caddy.StrictUnmarshalJSON(body, into); err != nil {
-		return observe.BadRequest("the body: " + err.Error())
-	}
-	return nil
 }
 
 func answerJSON(w http.ResponseWriter, code int, v any) error {

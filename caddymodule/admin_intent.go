@@ -155,22 +155,20 @@ func lineFor(word string) string {
 	return line
 }
 
-// answerDetail answers with an intent as it stands.
-func answerDetail(w http.ResponseWriter, r *http.Request, code int, s openStore, id intent.ID) error {
-	return answerTried(w, r, code, s, id, false)
+// A detailAnswer is what is answered about one intent.
+type detailAnswer struct {
+	OK       bool    `json:"ok"`
+	Delivery bool    `json:"delivery,omitempty"` // a delivery was tried instead of a poll
+	Intent   *detail `json:"intent"`
 }
 
-// answerTried is answerDetail that says too whether a delivery was tried instead of a poll.
-func answerTried(w http.ResponseWriter, r *http.Request, code int, s openStore, id intent.ID, delivery bool) error {
+// answerDetail answers with an intent as it stands.
+func answerDetail(w http.ResponseWriter, r *http.Request, s openStore, id intent.ID) error {
 	v, err := s.detail(r.Context(), id)
 	if err != nil {
 		return err
 	}
-	return answerJSON(w, code, struct {
-		OK       bool    `json:"ok"`
-		Delivery bool    `json:"delivery,omitempty"`
-		Intent   *detail `json:"intent"`
-	}{true, delivery, v})
+	return answerJSON(w, http.StatusOK, detailAnswer{OK: true, Intent: v})
 }
 
 func serveIntent(w http.ResponseWriter, r *http.Request) error {
@@ -178,7 +176,7 @@ func serveIntent(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return answerDetail(w, r, http.StatusOK, s, in.ID)
+	return answerDetail(w, r, s, in.ID)
 }
 
 // serveAction does something to an intent.
@@ -214,7 +212,11 @@ func servePoll(w http.ResponseWriter, r *http.Request) error {
 	} else if err != nil {
 		return err
 	}
-	return answerTried(w, r, code, s, in.ID, in.Outgoing != nil)
+	v, err := s.detail(r.Context(), in.ID)
+	if err != nil {
+		return err
+	}
+	return answerJSON(w, code, detailAnswer{OK: true, Delivery: in.Outgoing != nil, Intent: v})
 }
 
 // serveAdminCancel cancels the job at the backend and with it the intent.
@@ -232,7 +234,7 @@ func serveAdminCancel(w http.ResponseWriter, r *http.Request) error {
 	if _, err := s.engine.Cancel(r.Context(), in.ID, engine.Cancellation{Reason: said.Reason}); err != nil {
 		return err
 	}
-	return answerDetail(w, r, http.StatusOK, s, in.ID)
+	return answerDetail(w, r, s, in.ID)
 }
 
 // serveEnd ends an intent without a word to the backend.
@@ -261,5 +263,5 @@ func serveEnd(w http.ResponseWriter, r *http.Request) error {
 	if _, err := s.engine.End(ctx, in.ID, ending); err != nil {
 		return err
 	}
-	return answerDetail(w, r, http.StatusOK, s, in.ID)
+	return answerDetail(w, r, s, in.ID)
 }

@@ -7,21 +7,12 @@ import (
 	"net/url"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/observe"
 	"github.com/caddy-intents/caddy-intents/store"
-)
-
-// How long a page of the admin API is unless it is said, and at most.
-const (
-	usualPage = 100
-	maxPage   = 1000
 )
 
 // A row is an intent in a list.
@@ -130,7 +121,7 @@ func listAll(r *http.Request, open []openStore, filter store.Filter) (rows []row
 
 // readAdminFilter reads what a list is to pick.
 func readAdminFilter(q url.Values) (store.Filter, error) {
-	f := store.Filter{Limit: usualPage}
+	var f store.Filter
 	f.Scope, f.Job, f.Waiting, f.Unknown = q.Get("scope"), q.Get("job"), q.Get("waiting"), q.Get("unknown")
 	if said := q.Get("status"); said != "" {
 		f.Status = intent.Status(strings.ToUpper(said))
@@ -139,24 +130,20 @@ func readAdminFilter(q url.Values) (store.Filter, error) {
 		}
 	}
 	var err error
-	if q.Has("running") {
-		if f.Running, err = strconv.ParseBool(q.Get("running")); err != nil {
-			return f, observe.BadRequest(fmt.Sprintf("running: %q is not true or false", q.Get("running")))
-		}
-	}
-	if f.Made, err = readAge(q.Get("older"), "older"); err != nil {
+	if f.Running, err = readBool(q, "running"); err != nil {
 		return f, err
 	}
-	if f.Moved, err = readAge(q.Get("unchanged"), "unchanged"); err != nil {
+	if f.Made, err = readAge(q, "older"); err != nil {
+		return f, err
+	}
+	if f.Moved, err = readAge(q, "unchanged"); err != nil {
 		return f, err
 	}
 	if f.Made.IsZero() || !f.Moved.IsZero() && f.Moved.Before(f.Made) {
 		f.Made = f.Moved // what is younger has not stood still for so long
 	}
-	if said := q.Get("limit"); said != "" {
-		if f.Limit, err = strconv.Atoi(said); err != nil || f.Limit < 1 || f.Limit > maxPage {
-			return f, observe.BadRequest(fmt.Sprintf("limit: %q is no number from 1 to %d", said, maxPage))
-		}
+	if f.Limit, err = readLimit(q); err != nil {
+		return f, err
 	}
 	if said := q.Get("before"); said != "" {
 		if f.Before, err = intent.ParseID(said); err != nil {
@@ -164,16 +151,4 @@ func readAdminFilter(q url.Values) (store.Filter, error) {
 		}
 	}
 	return f, nil
-}
-
-// readAge reads how long ago something is to have been.
-func readAge(said, name string) (time.Time, error) {
-	if said == "" {
-		return time.Time{}, nil
-	}
-	d, err := caddy.ParseDuration(said)
-	if err != nil || d < 0 {
-		return time.Time{}, observe.BadRequest(fmt.Sprintf("%s: %q is no duration; write for example 10m", name, said))
-	}
-	return time.Now().Add(-d), nil
 }

@@ -4,10 +4,10 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/intent"
@@ -64,17 +64,15 @@ func serveLetters(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	all, limit := false, usualPage
-	if q.Has("all") {
-		if all, err = strconv.ParseBool(q.Get("all")); err != nil {
-			return observe.BadRequest(fmt.Sprintf("all: %q is not true or false", q.Get("all")))
-		}
+	all, err := readBool(q, "all")
+	if err != nil {
+		return err
 	}
-	if said := q.Get("limit"); said != "" {
-		if limit, err = strconv.Atoi(said); err != nil || limit < 1 || limit > maxPage {
-			return observe.BadRequest(fmt.Sprintf("limit: %q is no number from 1 to %d", said, maxPage))
-		}
+	limit, err := readLimit(q)
+	if err != nil {
+		return err
 	}
+	picks := func(m *store.Message) bool { return all || m.Dead }
 	open, err := openStores(q)
 	if err != nil {
 		return err
@@ -95,7 +93,7 @@ func serveLetters(w http.ResponseWriter, r *http.Request) error {
 		if s.address > after.Store {
 			after = letterPlace{Store: s.address}
 		}
-		page, more, err := s.letters(r.Context(), all, limit-len(answer.Messages), &after)
+		page, more, err := s.letters(r.Context(), picks, limit-len(answer.Messages), &after)
 		if err != nil {
 			return err
 		}
@@ -134,7 +132,7 @@ func readPlace(said string) (p letterPlace, err error) {
 
 // letters looks for so many messages from a place on, which it moves, and tells whether
 // there may be more.
-func (s openStore) letters(ctx context.Context, all bool, limit int, from *letterPlace) (found []letter, more bool, err error) {
+func (s openStore) letters(ctx context.Context, picks func(*store.Message) bool, limit int, from *letterPlace) (found []letter, more bool, err error) {
 	for range maxLooked / letterStep {
 		page, err := s.store.Messages(ctx, from.MessageID, letterStep)
 		if err != nil || len(page) == 0 { // a short one may have more after it: some were discarded meanwhile
@@ -145,7 +143,7 @@ func (s openStore) letters(ctx context.Context, all bool, limit int, from *lette
 				return found, true, nil
 			}
 			from.MessageID = page[i].MessageID
-			if all || page[i].Dead {
+			if picks(&page[i]) {
 				found = append(found, s.letter(&page[i]))
 			}
 		}
@@ -173,7 +171,7 @@ func letterProblem(id string, err error) error {
 	if p := adminProblem(err); p.Status == http.StatusNotFound {
 		return &observe.Problem{Status: http.StatusNotFound, Code: "not_found", Message: "no such message: it was taken, discarded, or never was"}
 	}
-	if err == webhook.ErrBadID {
+	if errors.Is(err, webhook.ErrBadID) {
 		return observe.BadRequest(fmt.Sprintf("%q is no message's id", id))
 	}
 	return err

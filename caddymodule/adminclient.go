@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -23,6 +24,7 @@ import (
 type adminClient struct {
 	address string
 	origin  string
+	store   string // the one that is meant; "" if that need not be said
 	client  http.Client
 }
 
@@ -47,7 +49,7 @@ func newAdminClient(cmd *cobra.Command) (*adminClient, error) {
 	if err != nil || parsed.PortRangeSize() > 1 {
 		return nil, fmt.Errorf("--address: %q is not an address; write for example localhost:2019", address)
 	}
-	c := &adminClient{address: address, origin: "http://" + parsed.JoinHostPort(0)}
+	c := &adminClient{address: address, origin: "http://" + parsed.JoinHostPort(0), store: f.Lookup("store").Value.String()}
 	if parsed.IsUnixNetwork() || parsed.IsFdNetwork() {
 		c.origin = "http://127.0.0.1" // there has to be some host, and it is not looked at
 		parsed.Host, _, _ = strings.Cut(parsed.Host, "|")
@@ -69,33 +71,49 @@ type adminError struct {
 
 func (e *adminError) Error() string { return e.message }
 
-// ask sends a request and returns the answer, whose body is to be closed. What the admin
-// API refuses is an *adminError.
-func (c *adminClient) ask(ctx context.Context, cmd *cobra.Command, method, path string, query url.Values, body any) (*http.Response, error) {
-	if which := cmd.Flags().Lookup("store").Value.String(); which != "" {
-		if query == nil {
-			query = make(url.Values)
-		}
-		query.Set("store", which)
+// An adminRequest is what is asked of the admin API.
+type adminRequest struct {
+	method string // GET if it is not said
+	path   string
+	query  url.Values
+	body   any // written as JSON; nil for none
+}
+
+// build makes the request to send.
+func (c *adminClient) build(ctx context.Context, asked adminRequest) (*http.Request, error) {
+	query := make(url.Values)
+	maps.Copy(query, asked.query)
+	if c.store != "" {
+		query.Set("store", c.store)
+	}
+	target := c.origin + asked.path
+	if len(query) > 0 {
+		target += "?" + query.Encode()
 	}
 	var payload io.Reader
-	if body != nil {
-		encoded, err := json.Marshal(body)
+	if asked.body != nil {
+		encoded, err := json.Marshal(asked.body)
 		if err != nil {
 			return nil, err
 		}
 		payload = bytes.NewReader(encoded)
 	}
-	target := c.origin + path
-	if len(query) > 0 {
-		target += "?" + query.Encode()
-	}
-	r, err := http.NewRequestWithContext(ctx, method, target, payload)
+	r, err := http.NewRequestWithContext(ctx, asked.method, target, payload)
 	if err != nil {
 		return nil, err
 	}
 	if !strings.HasSuffix(c.origin, "//127.0.0.1") {
 		r.Header.Set("Origin", c.origin)
+	}
+	return r, nil
+}
+
+// ask sends a request and returns the answer, whose body is to be closed. What the admin
+// API refuses is an *adminError.
+func (c *adminClient) ask(ctx context.Context, asked adminRequest) (*http.Response, error) {
+	r, err := c.build(ctx, asked)
+	if err != nil {
+		return nil, err
 	}
 	resp, err := c.client.Do(r)
 	if err != nil {
@@ -137,19 +155,27 @@ func readProblem(resp *http.Response) error {
 	return e
 }
 
-// askJSON is ask for an answer in JSON, which it returns as it is too.
-func (c *adminClient) askJSON(ctx context.Context, cmd *cobra.Command, method, path string, query url.Values, body, into any) ([]byte, error) {
-	resp, err := c.ask(ctx, cmd, method, path, query, body)
+// askJSON is ask for an answer in JSON. It returns the code of the answer.
+func (c *adminClient) askJSON(ctx context.Context, asked adminRequest, into any) (code int, err error) {
+	resp, err := c.ask(ctx, asked)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err == nil {
-		err = json.Unmarshal(text, into)
+	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+		return 0, fmt.Errorf("reading the answer of the admin endpoint at %s: %w", c.address, err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the answer of the admin endpoint at %s: %w", c.address, err)
-	}
-	return text, nil
+	return resp.StatusCode, nil
+}
+
+// asks makes the function of a command one that asks the admin API, and whose errors have
+// exit codes.
+func asks(run func(cmd *cobra.Command, c *adminClient, args []string) error) func(cmd *cobra.Command, args []string) error {
+	return exits(func(cmd *cobra.Command, args []string) error {
+		c, err := newAdminClient(cmd)
+		if err != nil {
+			return err
+		}
+		return run(cmd, c, args)
+	})
 }

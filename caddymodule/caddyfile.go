@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
-	"strconv"
 	"strings"
-
-	"github.com/dustin/go-humanize"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -38,7 +36,7 @@ func (b block) parse(d *caddyfile.Dispenser, of string, many ...string) error {
 		word := d.Val()
 		parse, ok := b[word]
 		if !ok {
-			return d.Errf("unknown word %q in %s; known are: %s", word, of, strings.Join(sortedKeys(b), ", "))
+			return d.Errf("unknown word %q in %s; known are: %s", word, of, strings.Join(slices.Sorted(maps.Keys(b)), ", "))
 		}
 		if seen[word] && !slices.Contains(many, word) {
 			return d.Errf("%s: stands twice in %s", word, of)
@@ -49,6 +47,12 @@ func (b block) parse(d *caddyfile.Dispenser, of string, many ...string) error {
 		}
 	}
 	return nil
+}
+
+// with adds words to b.
+func (b block) with(more block) block {
+	maps.Copy(b, more)
+	return b
 }
 
 // places remembers where the words of a block stand, for mistakes that show only
@@ -320,101 +324,4 @@ func (p *handlerParser) unique(j *jobParser, h *Handler) error {
 type jobAt struct {
 	token caddyfile.Token
 	meant []byte
-}
-
-// flagTo takes a word that stands alone.
-func flagTo(to *bool) func(*caddyfile.Dispenser) error {
-	return func(d *caddyfile.Dispenser) error {
-		word := d.Val()
-		if d.NextArg() {
-			return d.Errf("%s: stands alone, and %q is too much; leave the line out to have it off", word, d.Val())
-		}
-		*to = true
-		return nil
-	}
-}
-
-// The functions below parse one argument into a field.
-
-func textTo(to *string) func(*caddyfile.Dispenser) error {
-	return func(d *caddyfile.Dispenser) error {
-		word := d.Val()
-		if !d.NextArg() {
-			return d.Errf("%s: its value is missing", word)
-		}
-		*to = d.Val()
-		if d.NextArg() {
-			return d.Errf("%s: takes one value, and %q is one more; put a value with spaces in backticks", word, d.Val())
-		}
-		return nil
-	}
-}
-
-// listTo takes all arguments; want says what they are.
-func listTo(to *[]string, want string) func(*caddyfile.Dispenser) error {
-	return func(d *caddyfile.Dispenser) error {
-		word := d.Val()
-		if *to = d.RemainingArgs(); len(*to) == 0 {
-			return d.Errf("%s: missing; write %s", word, want)
-		}
-		return nil
-	}
-}
-
-// parsed is textTo with a conversion; want says what a good value looks like.
-func parsed[T any](to *T, want string, convert func(string) (T, error)) func(*caddyfile.Dispenser) error {
-	return func(d *caddyfile.Dispenser) error {
-		word, text := d.Val(), ""
-		if err := textTo(&text)(d); err != nil {
-			return err
-		}
-		value, err := convert(text)
-		if err != nil {
-			return d.Errf("%s: %q is not %s", word, text, want)
-		}
-		*to = value
-		return nil
-	}
-}
-
-func durationTo(to *caddy.Duration) func(*caddyfile.Dispenser) error {
-	return parsed(to, "a positive duration; write for example 500ms, 2s, 10m or 1d", parseDuration)
-}
-
-func parseDuration(s string) (caddy.Duration, error) {
-	d, err := caddy.ParseDuration(s)
-	if err == nil && d <= 0 {
-		err = strconv.ErrRange
-	}
-	return caddy.Duration(d), err
-}
-
-func countTo(to *int) func(*caddyfile.Dispenser) error {
-	return parsed(to, "a positive number", func(s string) (int, error) {
-		n, err := strconv.Atoi(s)
-		if err == nil && n <= 0 {
-			err = strconv.ErrRange
-		}
-		return n, err
-	})
-}
-
-func numberTo(to *float64) func(*caddyfile.Dispenser) error {
-	return parsed(to, "a positive number", func(s string) (float64, error) {
-		n, err := strconv.ParseFloat(s, 64)
-		if err == nil && !(n > 0 && n < 1e9) { // NaN compares false
-			err = strconv.ErrRange
-		}
-		return n, err
-	})
-}
-
-func sizeTo(to *int64) func(*caddyfile.Dispenser) error {
-	return parsed(to, "a size; write for example 1MiB", func(s string) (int64, error) {
-		n, err := humanize.ParseBytes(s)
-		if err == nil && (n == 0 || n > 1<<30) {
-			err = strconv.ErrRange
-		}
-		return int64(n), err
-	})
 }

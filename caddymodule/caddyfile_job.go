@@ -1,12 +1,8 @@
 package caddymodule
 
 import (
-	"errors"
 	"fmt"
-	"maps"
-	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -162,11 +158,6 @@ func (p *jobParser) check(h *Handler) error {
 	return fmt.Errorf("job %s: %w", p.job.Name, p.places.locate(err))
 }
 
-// isMethod tells a method from a path: upper-case letters.
-func isMethod(s string) bool {
-	return s != "" && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
-}
-
 func (p *jobParser) parseSubmit(d *caddyfile.Dispenser) error {
 	method, path, err := methodAndTarget(d)
 	p.job.Submit = adapter.Route{Method: method, Path: path}
@@ -191,75 +182,6 @@ func conditionTo(to *string) func(*caddyfile.Dispenser) error {
 			return d.Errf("%s: write `%s when` and one expression; put it in backticks", word, word)
 		}
 		*to = args[1]
-		return nil
-	}
-}
-
-// methodAndTarget reads `[<method>] [<target>]`.
-func methodAndTarget(d *caddyfile.Dispenser) (method, target string, err error) {
-	word := d.Val()
-	args := d.RemainingArgs()
-	if len(args) > 0 && isMethod(args[0]) {
-		method, args = args[0], args[1:]
-	}
-	switch len(args) {
-	case 0:
-	case 1:
-		target = args[0]
-	default:
-		err = d.Errf("%s: %q is too much; write a method in upper case and a path", word, args[1])
-	}
-	return method, target, err
-}
-
-func endpointTo(to **adapter.Endpoint) func(*caddyfile.Dispenser) error {
-	return func(d *caddyfile.Dispenser) error {
-		word := d.Val()
-		method, target, err := methodAndTarget(d)
-		if err != nil {
-			return err
-		}
-		*to = &adapter.Endpoint{Method: method, Target: target}
-		return requestBlock(*to).parse(d, word, "header")
-	}
-}
-
-// requestBlock has the words that every request of ours can have.
-func requestBlock(e *adapter.Endpoint) block {
-	return block{
-		"header": func(d *caddyfile.Dispenser) error { return parseHeader(d, e) },
-		"body":   textTo(&e.Body),
-	}
-}
-
-func cancelTo(to **adapter.Endpoint) func(*caddyfile.Dispenser) error {
-	return func(d *caddyfile.Dispenser) error {
-		method, target, err := methodAndTarget(d)
-		if err != nil {
-			return err
-		}
-		*to = &adapter.Endpoint{Method: method, Target: target}
-		words := requestBlock(*to)
-		words["accept"] = codesTo(&(*to).Accept)
-		words["over"] = codesTo(&(*to).Over)
-		return words.parse(d, "cancel", "header")
-	}
-}
-
-func codesTo(to *[]int) func(*caddyfile.Dispenser) error {
-	return func(d *caddyfile.Dispenser) error {
-		word := d.Val()
-		args := d.RemainingArgs()
-		if len(args) == 0 {
-			return d.Errf("%s: the codes are missing; write for example `%s 202 204`", word, word)
-		}
-		for _, arg := range args {
-			code, err := strconv.Atoi(arg)
-			if err != nil {
-				return d.Errf("%s: %q is not a status code; write for example 202", word, arg)
-			}
-			*to = append(*to, code)
-		}
 		return nil
 	}
 }
@@ -298,18 +220,6 @@ func (p *jobParser) parseThen(d *caddyfile.Dispenser) error {
 		"result":     resultTo(&h.Result),
 		"error":      textTo(&h.Error),
 	}.parse(d, "then", "param")
-}
-
-func parseHeader(d *caddyfile.Dispenser, e *adapter.Endpoint) error {
-	args := d.RemainingArgs()
-	if len(args) != 2 {
-		return d.Err("header: write `header <name> <value>`; a value with spaces stands in quotes")
-	}
-	if e.Header == nil {
-		e.Header = make(http.Header)
-	}
-	e.Header.Add(args[0], args[1])
-	return nil
 }
 
 func (p *jobParser) parseState(d *caddyfile.Dispenser) error {
@@ -396,9 +306,7 @@ func resultTo(to **adapter.Result) func(*caddyfile.Dispenser) error {
 			r.FetchURL = from
 		}
 		*to = r
-		words := requestBlock(fetch)
-		words["failed"] = conditionTo(&r.FailedWhen)
-		return words.parse(d, "result fetch", "header")
+		return requestBlock(fetch).with(block{"failed": conditionTo(&r.FailedWhen)}).parse(d, "result fetch", "header")
 	}
 }
 
@@ -424,21 +332,6 @@ func (p *jobParser) parsePoll(d *caddyfile.Dispenser) error {
 	}.parse(d, "poll")
 }
 
-func percentTo(to **float64) func(*caddyfile.Dispenser) error {
-	return parsed(to, "a percentage; write for example 20%", func(s string) (*float64, error) {
-		digits, ok := strings.CutSuffix(s, "%")
-		if !ok {
-			return nil, errors.New("no percent sign")
-		}
-		n, err := strconv.ParseFloat(digits, 64)
-		if err == nil && !(n >= 0 && n <= 100) { // NaN compares false
-			err = strconv.ErrRange
-		}
-		n /= 100
-		return &n, err
-	})
-}
-
 func (p *jobParser) parseDeadline(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) == 2 && args[1] == "cancel" {
@@ -455,27 +348,3 @@ func (p *jobParser) parseDeadline(d *caddyfile.Dispenser) error {
 	p.job.Deadline = value
 	return nil
 }
-
-func batchTo(to **adapter.Batch) func(*caddyfile.Dispenser) error {
-	return func(d *caddyfile.Dispenser) error {
-		method, target, err := methodAndTarget(d)
-		if err != nil {
-			return err
-		}
-		b := &adapter.Batch{Method: method, Target: target}
-		*to = b
-		var request adapter.Endpoint
-		err = block{
-			"header":   func(d *caddyfile.Dispenser) error { return parseHeader(d, &request) },
-			"body":     textTo(&b.Body),
-			"max":      countTo(&b.Max),
-			"elements": textTo(&b.Elements),
-			"id":       textTo(&b.ID),
-			"keyed":    textTo(&b.Keyed),
-		}.parse(d, "batch", "header")
-		b.Header = request.Header
-		return err
-	}
-}
-
-func sortedKeys(b block) []string { return slices.Sorted(maps.Keys(b)) }

@@ -28,18 +28,14 @@ the config lets it in, and cannot ask a Unix socket at all. Only what is under /
 can be reached, and only from this machine.`,
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
-		RunE:         exits(func(cmd *cobra.Command, _ []string) error { return runDashboard(cmd) }),
+		RunE:         asks(runDashboard),
 	}
 	addAdminFlags(cmd)
 	cmd.Flags().String("listen", "localhost:2020", "Address on this machine for the browser")
 	return cmd
 }
 
-func runDashboard(cmd *cobra.Command) error {
-	c, err := newAdminClient(cmd)
-	if err != nil {
-		return err
-	}
+func runDashboard(cmd *cobra.Command, c *adminClient, _ []string) error {
 	said := cmd.Flags().Lookup("listen").Value.String()
 	listener, err := net.Listen("tcp", said)
 	if err != nil {
@@ -55,7 +51,7 @@ func runDashboard(cmd *cobra.Command) error {
 		return fmt.Errorf("--listen: %w", err)
 	}
 	host = net.JoinHostPort(host, strconv.Itoa(addr.Port))
-	window, err := c.window(host, cmd.Flags().Lookup("store").Value.String())
+	window, err := c.window(host)
 	if err != nil {
 		return err
 	}
@@ -72,9 +68,9 @@ func runDashboard(cmd *cobra.Command) error {
 
 // window passes on what a browser asks of this host, as if a program asked: the admin
 // endpoint is told of its own origin. So it is here that other origins are refused, and
-// other hosts, which may be names that somebody leads to this machine. A store is the only
-// one to be shown.
-func (c *adminClient) window(host, store string) (http.Handler, error) {
+// other hosts, which may be names that somebody leads to this machine. Of a client with a
+// store only that one is shown.
+func (c *adminClient) window(host string) (http.Handler, error) {
 	to, err := url.Parse(c.origin)
 	if err != nil {
 		return nil, fmt.Errorf("finding the admin endpoint: %w", err)
@@ -83,9 +79,9 @@ func (c *adminClient) window(host, store string) (http.Handler, error) {
 		Transport: c.client.Transport,
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(to)
-			if store != "" {
+			if c.store != "" {
 				query := r.Out.URL.Query()
-				query.Set("store", store)
+				query.Set("store", c.store)
 				r.Out.URL.RawQuery = query.Encode()
 			}
 			for name := range r.Out.Header {

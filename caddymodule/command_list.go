@@ -1,18 +1,14 @@
 package caddymodule
 
 import (
-	"bytes"
-	"cmp"
-	"encoding/json"
+	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -34,7 +30,7 @@ backend has said nothing new of them, or by what is the matter:
   caddy intents list --waiting=backend`,
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
-		RunE:         exits(func(cmd *cobra.Command, _ []string) error { return runList(cmd) }),
+		RunE:         asks(runList),
 	}
 	addAdminFlags(cmd)
 	f := cmd.Flags()
@@ -48,15 +44,11 @@ backend has said nothing new of them, or by what is the matter:
 	f.String("unknown", "", "Only those whose backend used this word that the config does not map; without a value, any word")
 	f.Lookup("waiting").NoOptDefVal, f.Lookup("unknown").NoOptDefVal = "*", "*"
 	f.Int("limit", usualPage, "At most so many")
-	f.Bool("json", false, "Print JSON")
+	addJSONFlag(cmd)
 	return cmd
 }
 
-func runList(cmd *cobra.Command) error {
-	c, err := newAdminClient(cmd)
-	if err != nil {
-		return err
-	}
+func runList(cmd *cobra.Command, c *adminClient, _ []string) error {
 	f := cmd.Flags()
 	query := make(url.Values)
 	for _, name := range []string{"scope", "job", "status", "older", "unchanged", "waiting", "unknown"} {
@@ -71,11 +63,11 @@ func runList(cmd *cobra.Command) error {
 	if limit < 1 {
 		return fmt.Errorf("--limit: %d is no number of intents", limit)
 	}
-	rows, more, err := c.list(cmd, query, limit)
+	rows, more, err := c.list(cmd.Context(), query, limit)
 	if err != nil {
 		return err
 	}
-	if asJSON, _ := f.GetBool("json"); asJSON {
+	if wantsJSON(cmd) {
 		return printJSON(cmd.OutOrStdout(), map[string]any{"intents": rows, "more": more})
 	}
 	if err := printRows(cmd.OutOrStdout(), rows, time.Now()); err != nil {
@@ -88,7 +80,7 @@ func runList(cmd *cobra.Command) error {
 }
 
 // list gets so many intents, page by page, and tells whether there may be more.
-func (c *adminClient) list(cmd *cobra.Command, query url.Values, limit int) (rows []row, more bool, err error) {
+func (c *adminClient) list(ctx context.Context, query url.Values, limit int) (rows []row, more bool, err error) {
 	rows = []row{}
 	for {
 		query.Set("limit", strconv.Itoa(min(limit-len(rows), maxPage)))
@@ -96,7 +88,7 @@ func (c *adminClient) list(cmd *cobra.Command, query url.Values, limit int) (row
 			Intents []row      `json:"intents"`
 			Next    *intent.ID `json:"next"`
 		}
-		if _, err := c.askJSON(cmd.Context(), cmd, http.MethodGet, adminRoot, query, nil, &page); err != nil {
+		if _, err := c.askJSON(ctx, adminRequest{path: adminRoot, query: query}, &page); err != nil {
 			return nil, false, err
 		}
 		rows = append(rows, page.Intents...)
@@ -105,34 +97,6 @@ func (c *adminClient) list(cmd *cobra.Command, query url.Values, limit int) (row
 		}
 		query.Set("before", page.Next.String())
 	}
-}
-
-// printJSON writes JSON for programs, and yet for a terminal: what backends wrote in it
-// must not move the cursor.
-func printJSON(w io.Writer, v any) error {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "\t")
-	if err := enc.Encode(v); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, escapeControls(b.String()))
-	return err
-}
-
-// escapeControls writes control characters in JSON as escapes, those too that JSON
-// leaves as they are. Outside of texts it has only the white space that stays.
-func escapeControls(text string) string {
-	var b strings.Builder
-	for _, r := range text {
-		if unicode.IsPrint(r) || r == '\n' || r == '\t' || r > 0xffff {
-			b.WriteRune(r)
-		} else {
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
-	}
-	return b.String()
 }
 
 func printRows(w io.Writer, rows []row, now time.Time) error {
@@ -146,13 +110,13 @@ func printRows(w io.Writer, rows []row, now time.Time) error {
 	return t.Flush()
 }
 
-// The parts of a row in words. What comes from a backend must not move the cursor.
+func (v *row) jobName() string { return jobName(v.Scope, v.Job) }
 
-func (v *row) jobName() string {
-	if v.Scope == defaultName {
-		return probe.Fit(v.Job, 40)
+func jobName(scope, job string) string {
+	if scope == defaultName {
+		return probe.Fit(job, 40)
 	}
-	return probe.Fit(v.Scope+"/"+v.Job, 40)
+	return probe.Fit(scope+"/"+job, 40)
 }
 
 func (v *row) percent() string {
@@ -185,32 +149,4 @@ func (v *row) note(now time.Time) string {
 		say("%s", v.Message)
 	}
 	return probe.Fit(strings.Join(notes, "; "), 100)
-}
-
-// ago says how long ago something was.
-func ago(t, now time.Time) string {
-	if t.IsZero() {
-		return "-"
-	}
-	d := max(now.Sub(t), 0)
-	switch {
-	case d < time.Minute:
-		return strconv.Itoa(int(d/time.Second)) + "s"
-	case d < time.Hour:
-		return strconv.Itoa(int(d/time.Minute)) + "m"
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh%02dm", int(d/time.Hour), int(d/time.Minute)%60)
-	}
-	return strconv.Itoa(int(d/(24*time.Hour))) + "d"
-}
-
-// ahead says how soon something will be.
-func ahead(t, now time.Time) string {
-	if t.IsZero() {
-		return "-"
-	}
-	if !t.After(now) {
-		return "now"
-	}
-	return "in " + cmp.Or(ago(now.Add(-t.Sub(now)), now), "0s")
 }

@@ -54,8 +54,7 @@ func runObserve(cmd *cobra.Command, args []string) error {
 	}
 	ctx, stop := untilStopped(cmd)
 	defer stop()
-	asJSON, _ := cmd.Flags().GetBool("json")
-	f := &tail{url: u.String(), header: header, pause: 2 * time.Second, out: cmd.OutOrStdout(), complain: cmd.ErrOrStderr(), asJSON: asJSON, stands: make(map[string]intent.Status)}
+	f := &tail{url: u.String(), header: header, pause: 2 * time.Second, out: cmd.OutOrStdout(), complain: cmd.ErrOrStderr(), asJSON: wantsJSON(cmd), stands: make(map[string]intent.Status)}
 	f.progress = newProgress(f.out)
 	return f.run(ctx)
 }

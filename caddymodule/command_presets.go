@@ -64,10 +64,7 @@ func printPreset(w io.Writer, name string, asJSON bool) error {
 		return err
 	}
 	if asJSON {
-		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "\t")
-		return enc.Encode(p)
+		return printJSON(w, p)
 	}
 	text, err := describePreset(p)
 	if err != nil {

@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -104,10 +103,7 @@ func (p probing) run(ctx context.Context, w io.Writer) error {
 		return fmt.Errorf("%w (see caddy intents probe --help)", err)
 	}
 	if p.json {
-		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "\t")
-		return enc.Encode(report)
+		return printJSON(w, report)
 	}
 	if _, err := io.WriteString(w, report.Text()); err != nil || report.Job == "" && report.Status == "" {
 		return err

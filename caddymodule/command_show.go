@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,8 +8,6 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -27,8 +24,8 @@ Shows how an intent stands, when its backend was last asked, what it answered an
 that was read as it was, which line to add if it used a word that the config does not
 map, and what has happened so far. The last answers are in the memory of the process
 that polls; where there is none, poll brings one.`,
-	}, func(ctx context.Context, c *adminClient, cmd *cobra.Command, id string) error {
-		return c.print(ctx, cmd, http.MethodGet, adminRoot+id, nil)
+	}, func(cmd *cobra.Command, c *adminClient, id string) error {
+		return c.print(cmd, adminRequest{path: adminRoot + id})
 	})
 }
 
@@ -40,8 +37,8 @@ func pollCommand() *cobra.Command {
 Asks the backend about an intent without waiting until that is due, and shows what came
 of it. Of a submit that waits in a queue it is the next try to deliver it. The limits of the backend and its Retry-After count all the same: if the answer
 is not there within 15 seconds the exit code is 13.`,
-	}, func(ctx context.Context, c *adminClient, cmd *cobra.Command, id string) error {
-		return c.print(ctx, cmd, http.MethodPost, adminRoot+id+"/poll", nil)
+	}, func(cmd *cobra.Command, c *adminClient, id string) error {
+		return c.print(cmd, adminRequest{method: http.MethodPost, path: adminRoot + id + "/poll"})
 	})
 }
 
@@ -53,8 +50,9 @@ func cancelCommand() *cobra.Command {
 Cancels the job at the backend, as the cancel line of its config says, and ends the
 intent as CANCELED. If the backend refuses, or does not answer, nothing changes and the
 exit code is 5.`,
-	}, func(ctx context.Context, c *adminClient, cmd *cobra.Command, id string) error {
-		return c.print(ctx, cmd, http.MethodPost, adminRoot+id+"/cancel", map[string]string{"reason": cmd.Flag("reason").Value.String()})
+	}, func(cmd *cobra.Command, c *adminClient, id string) error {
+		said := map[string]string{"reason": cmd.Flag("reason").Value.String()}
+		return c.print(cmd, adminRequest{method: http.MethodPost, path: adminRoot + id + "/cancel", body: said})
 	})
 	cmd.Flags().String("reason", "", "Why, for those who observe it")
 	return cmd
@@ -68,7 +66,7 @@ func endCommand() *cobra.Command {
 Ends an intent whose job is known to be over, or of no more interest. The backend is not
 asked, and its job goes on if it runs. Observers get the reason, and the error code
 ended_by_operator.`,
-	}, func(ctx context.Context, c *adminClient, cmd *cobra.Command, id string) error {
+	}, func(cmd *cobra.Command, c *adminClient, id string) error {
 		said := make(map[string]string)
 		for _, name := range []string{"reason", "status", "category"} {
 			if v := cmd.Flag(name).Value.String(); v != "" {
@@ -78,7 +76,7 @@ ended_by_operator.`,
 		if said["reason"] == "" {
 			return fmt.Errorf(`--reason is missing: say why, for those who observe the intent, for example --reason "lost at the backend"`)
 		}
-		return c.print(ctx, cmd, http.MethodPost, adminRoot+id+"/end", said)
+		return c.print(cmd, adminRequest{method: http.MethodPost, path: adminRoot + id + "/end", body: said})
 	})
 	f := cmd.Flags()
 	f.String("reason", "", "Why, for those who observe it")
@@ -88,62 +86,49 @@ ended_by_operator.`,
 }
 
 // aboutIntent makes a command that is about one intent.
-func aboutIntent(cmd *cobra.Command, run func(ctx context.Context, c *adminClient, cmd *cobra.Command, id string) error) *cobra.Command {
+func aboutIntent(cmd *cobra.Command, run func(cmd *cobra.Command, c *adminClient, id string) error) *cobra.Command {
 	cmd.Args, cmd.SilenceUsage = cobra.ExactArgs(1), true
-	cmd.RunE = exits(func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = asks(func(cmd *cobra.Command, c *adminClient, args []string) error {
 		id, err := intent.ParseID(args[0])
 		if err != nil {
 			return fmt.Errorf("%q is no intent's id; caddy intents list has them", args[0])
 		}
-		c, err := newAdminClient(cmd)
-		if err != nil {
-			return err
-		}
-		return run(cmd.Context(), c, cmd, id.String())
+		return run(cmd, c, id.String())
 	})
 	addAdminFlags(cmd)
-	cmd.Flags().Bool("json", false, "Print JSON")
+	addJSONFlag(cmd)
 	return cmd
 }
 
 // print asks something about an intent and prints how it stands then.
-func (c *adminClient) print(ctx context.Context, cmd *cobra.Command, method, path string, body any) error {
+func (c *adminClient) print(cmd *cobra.Command, asked adminRequest) error {
 	var answer struct {
 		Delivery bool            `json:"delivery"`
 		Intent   json.RawMessage `json:"intent"`
 	}
-	resp, err := c.ask(ctx, cmd, method, path, nil, body)
+	code, err := c.askJSON(cmd.Context(), asked, &answer)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
 	var v detail
-	err = json.NewDecoder(resp.Body).Decode(&answer)
-	if err == nil {
-		err = json.Unmarshal(answer.Intent, &v)
-	}
-	if err != nil {
+	if err := json.Unmarshal(answer.Intent, &v); err != nil {
 		return fmt.Errorf("reading the answer of the admin endpoint at %s: %w", c.address, err)
 	}
-	if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
+	if wantsJSON(cmd) {
 		err = printJSON(cmd.OutOrStdout(), answer.Intent)
 	} else {
 		err = v.print(cmd.OutOrStdout(), time.Now())
 	}
+	what := "poll"
 	if answer.Delivery {
+		what = "try"
 		cmd.PrintErrln("The submit was not delivered yet: the next try to deliver it was brought forward, and no poll was made.")
 	}
-	if err == nil && resp.StatusCode == http.StatusAccepted && answer.Delivery {
-		return &exit{exitRunning, fmt.Errorf("the try is not over yet; it comes %s", ahead(v.NextPollAt, time.Now()))}
-	}
-	if err == nil && resp.StatusCode == http.StatusAccepted {
-		return &exit{exitRunning, fmt.Errorf("the poll is not over yet; it comes %s", ahead(v.NextPollAt, time.Now()))}
+	if err == nil && code == http.StatusAccepted {
+		return &exit{exitRunning, fmt.Errorf("the %s is not over yet; it comes %s", what, ahead(v.NextPollAt, time.Now()))}
 	}
 	return err
 }
-
-// maxShown bounds a line, since what a backend wrote stands in it.
-const maxShown = 300
 
 // print writes an intent for a terminal.
 func (v *detail) print(w io.Writer, now time.Time) error {
@@ -174,13 +159,6 @@ func (v *detail) print(w io.Writer, now time.Time) error {
 	v.printLastPoll(w, now)
 	v.printUnknown(w)
 	return v.printEvents(w)
-}
-
-func quotedOr(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }
 
 func (v *detail) since(now time.Time) string {
@@ -276,11 +254,6 @@ func (v *detail) printUnknown(w io.Writer) {
 		fmt.Fprintf(w, "      %s %s\n", status, word)
 	}
 	fmt.Fprint(w, "  }\n\nand run caddy reload: running intents are read by the new config.\n")
-}
-
-// printable reports whether a terminal shows a line as it is.
-func printable(line string) bool {
-	return strings.IndexFunc(line, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) < 0
 }
 
 func (v *detail) printEvents(w io.Writer) error {

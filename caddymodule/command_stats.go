@@ -18,18 +18,14 @@ func statsCommand() *cobra.Command {
 		Short:        "Show how it stands with the stores, the backends and their jobs",
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
-		RunE: exits(func(cmd *cobra.Command, _ []string) error {
-			c, err := newAdminClient(cmd)
-			if err != nil {
-				return err
-			}
+		RunE: asks(func(cmd *cobra.Command, c *adminClient, _ []string) error {
 			var answer struct {
 				Stores []storeStats `json:"stores"`
 			}
-			if _, err := c.askJSON(cmd.Context(), cmd, http.MethodGet, adminRoot+"stats", nil, nil, &answer); err != nil {
+			if _, err := c.askJSON(cmd.Context(), adminRequest{path: adminRoot + "stats"}, &answer); err != nil {
 				return err
 			}
-			if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
+			if wantsJSON(cmd) {
 				return printJSON(cmd.OutOrStdout(), answer)
 			}
 			for i := range answer.Stores {
@@ -41,7 +37,7 @@ func statsCommand() *cobra.Command {
 		}),
 	}
 	addAdminFlags(cmd)
-	cmd.Flags().Bool("json", false, "Print JSON")
+	addJSONFlag(cmd)
 	return cmd
 }
 
@@ -85,8 +81,7 @@ func (j *jobStats) cells(now time.Time) string {
 	if !j.DownSince.IsZero() {
 		breaker += " for " + ago(j.DownSince, now)
 	}
-	name := row{Scope: j.Scope, Job: j.Job}
-	return fmt.Sprintf("%s\t%d\t%s\t%s\t%d\t%d", name.jobName(), active, unchanged, breaker, j.InLine, j.Undelivered)
+	return fmt.Sprintf("%s\t%d\t%s\t%s\t%d\t%d", jobName(j.Scope, j.Job), active, unchanged, breaker, j.InLine, j.Undelivered)
 }
 
 // short is enough of a backend's name to see which jobs share it.
@@ -105,11 +100,7 @@ leads them, and lets no new one begin. Everything else goes on. With --undo, str
 may begin again.`,
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
-		RunE: exits(func(cmd *cobra.Command, _ []string) error {
-			c, err := newAdminClient(cmd)
-			if err != nil {
-				return err
-			}
+		RunE: asks(func(cmd *cobra.Command, c *adminClient, _ []string) error {
 			method := http.MethodPost
 			if undo, _ := cmd.Flags().GetBool("undo"); undo {
 				method = http.MethodDelete
@@ -118,22 +109,22 @@ may begin again.`,
 				Draining bool `json:"draining"`
 				Streams  int  `json:"streams"`
 			}
-			if _, err := c.askJSON(cmd.Context(), cmd, method, adminRoot+"drain", nil, nil, &answer); err != nil {
+			if _, err := c.askJSON(cmd.Context(), adminRequest{method: method, path: adminRoot + "drain"}, &answer); err != nil {
 				return err
 			}
-			if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
+			if wantsJSON(cmd) {
 				return printJSON(cmd.OutOrStdout(), answer)
 			}
 			state := "streams may begin"
 			if answer.Draining {
 				state = "draining: no stream may begin"
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s; %d are open\n", state, answer.Streams)
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s; %d are open\n", state, answer.Streams)
 			return err
 		}),
 	}
 	addAdminFlags(cmd)
 	cmd.Flags().Bool("undo", false, "Let streams begin again")
-	cmd.Flags().Bool("json", false, "Print JSON")
+	addJSONFlag(cmd)
 	return cmd
 }

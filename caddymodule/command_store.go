@@ -40,7 +40,7 @@ func runBackup(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	resp, err := c.ask(cmd.Context(), cmd, http.MethodGet, backupRoute, nil, nil)
+	resp, err := c.ask(cmd.Context(), adminRequest{path: backupRoute})
 	if err != nil {
 		return err
 	}
@@ -136,11 +136,4 @@ func advised(err error, file string) error {
 		return fmt.Errorf("%w; put a backup in its place, or begin a new store with: caddy intents move-aside %s", err, file)
 	}
 	return err
-}
-
-func bytesText(n int64) string {
-	if n < 1<<20 {
-		return fmt.Sprintf("%d KiB", n>>10)
-	}
-	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
 }

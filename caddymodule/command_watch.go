@@ -29,7 +29,7 @@ and a line for each change anywhere else. With ids it ends when all of them have
 its exit code says how: 0 for COMPLETED, 10 FAILED, 11 CANCELED, 12 TIMED_OUT, the
 highest of them; 13 if it was stopped before. Without ids it shows whatever changes.`,
 		SilenceUsage: true,
-		RunE:         exits(runWatch),
+		RunE:         asks(runWatch),
 	}
 	addAdminFlags(cmd)
 	f := cmd.Flags()
@@ -40,7 +40,7 @@ highest of them; 13 if it was stopped before. Without ids it shows whatever chan
 	return cmd
 }
 
-func runWatch(cmd *cobra.Command, args []string) error {
+func runWatch(cmd *cobra.Command, c *adminClient, args []string) error {
 	query := make(url.Values)
 	for _, said := range args {
 		id, err := intent.ParseID(said)
@@ -56,22 +56,17 @@ func runWatch(cmd *cobra.Command, args []string) error {
 			query.Set(name, v)
 		}
 	}
-	c, err := newAdminClient(cmd)
-	if err != nil {
-		return err
-	}
 	ctx, stop := untilStopped(cmd)
 	defer stop()
-	asJSON, _ := cmd.Flags().GetBool("json")
-	w := &watching{ids: query["id"], ended: make(map[string]intent.Status), out: cmd.OutOrStdout(), asJSON: asJSON}
+	w := &watching{admin: c, query: query, ids: query["id"], ended: make(map[string]intent.Status), out: cmd.OutOrStdout(), asJSON: wantsJSON(cmd)}
 	w.progress = newProgress(w.out)
-	if err := w.check(ctx, c, cmd, query); ctx.Err() != nil {
+	if err := w.check(ctx); ctx.Err() != nil {
 		return w.stopped()
 	} else if err != nil {
 		return err
 	}
 	for {
-		err := w.follow(ctx, c, cmd, query)
+		err := w.follow(ctx)
 		switch {
 		case err == nil:
 			return w.outcome()
@@ -102,6 +97,8 @@ func untilStopped(cmd *cobra.Command) (context.Context, func()) {
 
 // A watching follows intents by the stream of changes.
 type watching struct {
+	admin    *adminClient
+	query    url.Values
 	ids      []string // which have to end; none for whatever changes
 	ended    map[string]intent.Status
 	out      io.Writer
@@ -110,8 +107,8 @@ type watching struct {
 }
 
 // follow reads one stream. It returns nil if all have ended.
-func (w *watching) follow(ctx context.Context, c *adminClient, cmd *cobra.Command, query url.Values) error {
-	resp, err := c.ask(ctx, cmd, http.MethodGet, adminRoot+"changes", query, nil)
+func (w *watching) follow(ctx context.Context) error {
+	resp, err := w.admin.ask(ctx, adminRequest{path: adminRoot + "changes", query: w.query})
 	if err != nil {
 		return err
 	}
@@ -132,7 +129,7 @@ func (w *watching) follow(ctx context.Context, c *adminClient, cmd *cobra.Comman
 			return nil
 		}
 		if len(f.Intents) == 0 { // maybe there is nothing left that could change
-			if err := w.check(ctx, c, cmd, query); err != nil {
+			if err := w.check(ctx); err != nil {
 				return err
 			}
 		}
@@ -141,7 +138,7 @@ func (w *watching) follow(ctx context.Context, c *adminClient, cmd *cobra.Comman
 
 // check asks for those that have not ended: one that is not there, or that the filter
 // leaves out, would be waited for for ever.
-func (w *watching) check(ctx context.Context, c *adminClient, cmd *cobra.Command, query url.Values) error {
+func (w *watching) check(ctx context.Context) error {
 	for _, id := range w.ids {
 		if w.ended[id] != "" {
 			continue
@@ -149,15 +146,20 @@ func (w *watching) check(ctx context.Context, c *adminClient, cmd *cobra.Command
 		var answer struct {
 			Intent row `json:"intent"`
 		}
-		if _, err := c.askJSON(ctx, cmd, http.MethodGet, adminRoot+id, nil, nil, &answer); err != nil {
+		if _, err := w.admin.askJSON(ctx, adminRequest{path: adminRoot + id}, &answer); err != nil {
 			return fmt.Errorf("%s: %w", id, err)
 		}
 		v := &answer.Intent
-		if query.Has("job") && v.Job != query.Get("job") || query.Has("scope") && v.Scope != query.Get("scope") {
+		if w.leavesOut("job", v.Job) || w.leavesOut("scope", v.Scope) {
 			return &exit{exitNone, fmt.Errorf("%s: is of job %s, which --job and --scope leave out", id, v.jobName())}
 		}
 	}
 	return nil
+}
+
+// leavesOut reports whether the query asks for another name than this.
+func (w *watching) leavesOut(word, name string) bool {
+	return w.query.Has(word) && w.query.Get(word) != name
 }
 
 func (w *watching) show(f *change) error {

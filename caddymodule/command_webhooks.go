@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -26,7 +27,7 @@ func webhooksCommand() *cobra.Command {
 		Short:        "List the messages that were given up",
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
-		RunE:         exits(func(cmd *cobra.Command, _ []string) error { return runLetters(cmd) }),
+		RunE:         asks(runLetters),
 	}
 	listing.Flags().Bool("all", false, "Those too that are on their way")
 	show := aboutLetters("show <id>...", "Show messages with their events", http.MethodGet, "")
@@ -37,38 +38,38 @@ func webhooksCommand() *cobra.Command {
 	}
 	for _, c := range []*cobra.Command{listing, show, replay, discard} {
 		addAdminFlags(c)
-		c.Flags().Bool("json", false, "Print JSON")
+		addJSONFlag(c)
 		cmd.AddCommand(c)
 	}
 	return cmd
 }
 
-func runLetters(cmd *cobra.Command) error {
-	c, err := newAdminClient(cmd)
+func runLetters(cmd *cobra.Command, c *adminClient, _ []string) error {
+	query := make(url.Values)
+	if all, _ := cmd.Flags().GetBool("all"); all {
+		query.Set("all", "true")
+	}
+	found, err := c.letters(cmd.Context(), query)
 	if err != nil {
 		return err
 	}
-	all, _ := cmd.Flags().GetBool("all")
-	found, err := c.letters(cmd.Context(), cmd, all)
-	if err != nil {
-		return err
-	}
-	if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
+	if wantsJSON(cmd) {
 		return printJSON(cmd.OutOrStdout(), map[string]any{"messages": found})
 	}
 	return printLetters(cmd.OutOrStdout(), found, time.Now())
 }
 
-// letters gets all messages, page by page.
-func (c *adminClient) letters(ctx context.Context, cmd *cobra.Command, all bool) ([]letter, error) {
+// letters gets all messages that a query picks, page by page; without a word in it those
+// that were given up.
+func (c *adminClient) letters(ctx context.Context, query url.Values) ([]letter, error) {
 	found := []letter{}
-	query := url.Values{"limit": {fmt.Sprint(maxPage)}, "all": {fmt.Sprint(all)}}
+	query.Set("limit", strconv.Itoa(maxPage))
 	for {
 		var page struct {
 			Messages []letter `json:"messages"`
 			Next     string   `json:"next"`
 		}
-		if _, err := c.askJSON(ctx, cmd, http.MethodGet, adminRoot+"webhooks", query, nil, &page); err != nil {
+		if _, err := c.askJSON(ctx, adminRequest{path: adminRoot + "webhooks", query: query}, &page); err != nil {
 			return nil, err
 		}
 		found = append(found, page.Messages...)
@@ -87,8 +88,7 @@ func printLetters(w io.Writer, found []letter, now time.Time) error {
 		if !m.Dead {
 			next = ahead(m.DueAt, now)
 		}
-		name := row{Scope: m.Scope, Job: m.Job}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", m.ID, name.jobName(), m.EventType, ago(m.EventAt, now), m.Attempts, next,
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", m.ID, jobName(m.Scope, m.Job), m.EventType, ago(m.EventAt, now), m.Attempts, next,
 			probe.Fit(quotedOr(m.To, "unknown"), 60), probe.Fit(m.Failure, 80))
 	}
 	return t.Flush()
@@ -98,46 +98,51 @@ func printLetters(w io.Writer, found []letter, now time.Time) error {
 func aboutLetters(use, short, method, action string) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, SilenceUsage: true,
-		RunE: exits(func(cmd *cobra.Command, ids []string) error {
-			c, err := newAdminClient(cmd)
+		RunE: asks(func(cmd *cobra.Command, c *adminClient, args []string) error {
+			ids, err := c.lettersMeant(cmd, args)
 			if err != nil {
 				return err
 			}
-			dead := cmd.Flag("dead") != nil && cmd.Flag("dead").Value.String() == "true"
-			switch {
-			case dead && len(ids) > 0:
-				return fmt.Errorf("--dead: means all that were given up; leave it out, or the ids")
-			case dead:
-				found, err := c.letters(cmd.Context(), cmd, false)
-				if err != nil {
-					return err
-				}
-				for _, m := range found {
-					ids = append(ids, m.ID)
-				}
-			case len(ids) == 0:
-				return fmt.Errorf("the ids of messages are missing; caddy intents webhooks list has them")
-			}
-			about := func(id string) (v letterAnswer, err error) {
-				if _, err = c.askJSON(cmd.Context(), cmd, method, adminRoot+"webhooks/"+url.PathEscape(id)+action, nil, nil, &v); err != nil {
-					err = fmt.Errorf("%s: %w", probe.Fit(id, 100), err)
-				}
-				return v, err
-			}
-			if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
-				return printLettersJSON(cmd.OutOrStdout(), ids, !dead && len(ids) == 1, about)
-			}
-			var failed []error
+			answers, failed := []letterAnswer{}, []error(nil)
 			for _, id := range ids {
-				v, err := about(id)
+				v, err := c.letter(cmd.Context(), id, adminRequest{method: method, path: action})
 				if err == nil {
+					answers = append(answers, v)
+				}
+				if err == nil && !wantsJSON(cmd) {
 					err = v.print(cmd.OutOrStdout(), method)
 				}
 				failed = append(failed, err)
 			}
+			switch {
+			case !wantsJSON(cmd):
+			case len(args) != 1: // about one there is an object, about all others an array
+				failed = append(failed, printJSON(cmd.OutOrStdout(), answers))
+			case len(answers) == 1:
+				failed = append(failed, printJSON(cmd.OutOrStdout(), answers[0]))
+			}
 			return errors.Join(failed...)
 		}),
 	}
+}
+
+// lettersMeant are the ids that were written or, with --dead, those of all messages that
+// were given up.
+func (c *adminClient) lettersMeant(cmd *cobra.Command, ids []string) ([]string, error) {
+	dead := cmd.Flag("dead") != nil && cmd.Flag("dead").Value.String() == "true"
+	switch {
+	case dead && len(ids) > 0:
+		return nil, errors.New("--dead: means all that were given up; leave it out, or the ids")
+	case !dead && len(ids) == 0:
+		return nil, errors.New("the ids of messages are missing; caddy intents webhooks list has them")
+	case !dead:
+		return ids, nil
+	}
+	found, err := c.letters(cmd.Context(), make(url.Values))
+	for _, m := range found {
+		ids = append(ids, m.ID)
+	}
+	return ids, err
 }
 
 // A letterAnswer is what the admin API answers about one message.
@@ -146,24 +151,13 @@ type letterAnswer struct {
 	Event   json.RawMessage `json:"event"`
 }
 
-// printLettersJSON prints what could be done, as an array unless it is about one alone.
-func printLettersJSON(w io.Writer, ids []string, alone bool, about func(id string) (letterAnswer, error)) error {
-	answers, failed := []letterAnswer{}, []error(nil)
-	for _, id := range ids {
-		v, err := about(id)
-		if err != nil {
-			failed = append(failed, err)
-			continue
-		}
-		answers = append(answers, v)
+// letter asks something about one message, below whose place the path is.
+func (c *adminClient) letter(ctx context.Context, id string, asked adminRequest) (v letterAnswer, err error) {
+	asked.path = adminRoot + "webhooks/" + url.PathEscape(id) + asked.path
+	if _, err = c.askJSON(ctx, asked, &v); err != nil {
+		err = fmt.Errorf("%s: %w", probe.Fit(id, 100), err)
 	}
-	switch {
-	case !alone:
-		failed = append(failed, printJSON(w, answers))
-	case len(answers) == 1:
-		failed = append(failed, printJSON(w, answers[0]))
-	}
-	return errors.Join(failed...)
+	return v, err
 }
 
 // print writes a message as it stands then: its id alone if something was done to it, or

@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -22,9 +21,7 @@ import (
 
 	"github.com/caddy-intents/caddy-intents/adapter"
 	"github.com/caddy-intents/caddy-intents/engine"
-	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/observe"
-	"github.com/caddy-intents/caddy-intents/offload"
 )
 
 func init() {
@@ -95,36 +92,6 @@ type Handler struct {
 	servers   atomic.Pointer[servers]
 }
 
-// servers answer requests about intents out of one open store.
-type servers struct {
-	parts     *parts
-	observer  *observe.Server
-	offloader *offload.Server
-}
-
-// Limits bound what is used.
-type Limits struct {
-	// How many polls are under way at the same time. Default: 64.
-	InFlight int `json:"in_flight,omitempty"`
-
-	// How many polls are started in a second. Default: 100.
-	Rate float64 `json:"rate,omitempty"`
-
-	// Up to which size the body of a submit is kept if it is queued, or if an
-	// expression reads `request`, in bytes. A queued one that is longer is refused with
-	// 413. Default: 1 MiB.
-	Body int64 `json:"body,omitempty"`
-
-	// How many streams are open at the same time, on this machine. Default: 20000.
-	Observers int `json:"observers,omitempty"`
-
-	// How many of them one owner may have. Default: a tenth.
-	PerOwner int `json:"per_owner,omitempty"`
-
-	// How many of them one intent may have. Default: all.
-	PerIntent int `json:"per_intent,omitempty"`
-}
-
 // CaddyModule returns the Caddy module information.
 func (*Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.intents", New: func() caddy.Module { return new(Handler) }}
@@ -157,10 +124,7 @@ func (h *Handler) fillDefaults() {
 	if h.Limits == nil {
 		h.Limits = new(Limits)
 	}
-	h.Limits.InFlight = cmp.Or(h.Limits.InFlight, engine.DefaultInFlight)
-	h.Limits.Rate = cmp.Or(h.Limits.Rate, engine.DefaultRate)
-	h.Limits.Body = cmp.Or(h.Limits.Body, 1<<20)
-	h.Limits.Observers = cmp.Or(h.Limits.Observers, observe.DefaultObservers)
+	h.Limits.fillDefaults()
 }
 
 // check refuses what cannot work, with what to write instead.
@@ -174,7 +138,7 @@ func (h *Handler) check() error {
 		return fmt.Errorf("axp: AXME's clients know no other path than %s, and path is %s; leave one of the two out", observe.DefaultPath, h.Path)
 	case h.Heartbeat < caddy.Duration(time.Second) || h.Heartbeat > caddy.Duration(time.Minute):
 		return fmt.Errorf("heartbeat: %s is out of range; write 1s to 60s", time.Duration(h.Heartbeat))
-	case h.Limits.InFlight < 0 || h.Limits.Rate < 0 || min(h.Limits.Body, int64(h.Limits.Observers), int64(h.Limits.PerOwner), int64(h.Limits.PerIntent)) < 0:
+	case h.Limits.negative():
 		return errors.New("limits: a limit is negative; leave out what is not to be limited otherwise than by default")
 	case h.Owner != "" && !isPlaceholder(h.Owner):
 		return fmt.Errorf("owner: %q is not one placeholder and nothing else, and would make an owner of nobody; write for example {http.auth.user.id}", h.Owner)
@@ -349,109 +313,6 @@ func (h *Handler) serveIntents(w http.ResponseWriter, r *http.Request) error {
 	}
 	h.observer(parts).ServeHTTP(w, h.viewed(r))
 	return nil
-}
-
-// serversOf returns this handler's servers for the store as it is open now. A stream
-// outlives the config that it was opened under, and its server with it, but not the
-// handler.
-func (h *Handler) serversOf(p *parts) *servers {
-	for {
-		current := h.servers.Load()
-		if current != nil && current.parts == p {
-			return current
-		}
-		made := &servers{parts: p, observer: h.newObserver(p)}
-		made.offloader = h.newOffloader(p, made.observer)
-		h.servers.CompareAndSwap(current, made)
-	}
-}
-
-func (h *Handler) observer(p *parts) *observe.Server { return h.serversOf(p).observer }
-
-func (h *Handler) newObserver(p *parts) *observe.Server {
-	config := observe.Config{
-		Scope:     h.Name,
-		Path:      h.Path,
-		Heartbeat: time.Duration(h.Heartbeat),
-		AXP:       h.axp,
-		Limits:    observe.Limits{All: h.Limits.Observers, PerOwner: h.Limits.PerOwner, PerIntent: h.Limits.PerIntent},
-		Store:     p.metered,
-		Hub:       p.hub,
-		Backend:   giver{h},
-		Pacing:    pacing{p.engine},
-		Canceler:  canceler{p.engine, h.Owner == ""},
-		Creator:   creator{h, p},
-		MaxBody:   h.Limits.Body,
-		Logger:    h.logger,
-		Ended:     counted.streamsOf(h.Name),
-		Found:     about,
-	}
-	if h.Owner != "" {
-		config.Tokens = h.app.keys
-	}
-	return observe.New(config)
-}
-
-// pacing tells observers what the engine knows.
-type pacing struct{ engine *engine.Engine }
-
-func (p pacing) Pace(id intent.ID) observe.Pace {
-	polled, _ := p.engine.Polling(id)
-	return observe.Pace(polled)
-}
-
-// canceler lets observers cancel through the engine. Where an id is all it takes to
-// read an intent, it is the backend that decides who may cancel: it is asked with the
-// requester's own headers. An owner cancels as we poll.
-type canceler struct {
-	engine  *engine.Engine
-	forward bool
-}
-
-func (c canceler) Cancel(ctx context.Context, id intent.ID, reason string, requester http.Header) (intent.Intent, error) {
-	if !c.forward {
-		requester = nil
-	}
-	in, err := c.engine.Cancel(ctx, id, engine.Cancellation{Reason: reason, Header: requester})
-	switch {
-	case errors.Is(err, engine.ErrOver):
-		return in, observe.Over()
-	case errors.Is(err, engine.ErrNotCanceled):
-		return in, observe.NotCanceled()
-	}
-	return in, err
-}
-
-// strippedPrefix is what `handle_path` and the like took from the front of the
-// path: it has to be put before every URL that a client is given.
-func strippedPrefix(r *http.Request) string {
-	original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
-	if !ok || original.URL == nil {
-		return ""
-	}
-	prefix, ok := strings.CutSuffix(original.URL.EscapedPath(), r.URL.EscapedPath())
-	if !ok {
-		return "" // rewritten otherwise
-	}
-	return prefix
-}
-
-// scheme is how the client reached us, or the proxy before us if it is trusted.
-func scheme(r *http.Request) string {
-	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
-	forwarded := strings.ToLower(r.Header.Get("X-Forwarded-Proto"))
-	switch {
-	case trusted && (forwarded == "http" || forwarded == "https"):
-		return forwarded
-	case r.TLS != nil:
-		return "https"
-	}
-	return "http"
-}
-
-func clientIP(r *http.Request) string {
-	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	return ip
 }
 
 var (

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -70,40 +69,6 @@ type Job struct {
 	OwnURLs
 }
 
-// Poll says how often a job's status is asked for.
-type Poll struct {
-	// From one poll to the next while somebody watches the intent. Default: 2s.
-	Interval caddy.Duration `json:"interval,omitempty"`
-
-	// From the answer to the submit to the first poll. Default: 500ms.
-	First caddy.Duration `json:"first,omitempty"`
-
-	// What the interval grows to while nobody watches, and while the backend does
-	// not answer. Default: 30s.
-	MaxInterval caddy.Duration `json:"max_interval,omitempty"`
-
-	// The factor by which it grows, 1 to 10. Default: 1.5.
-	Backoff float64 `json:"backoff,omitempty"`
-
-	// Which part of the interval is added at random while nobody watches, as a
-	// fraction from 0 to 1. Default: 0.2.
-	Jitter *float64 `json:"jitter,omitempty"`
-
-	// How long one poll may take. Default: 10s.
-	Timeout caddy.Duration `json:"timeout,omitempty"`
-
-	// How long the backend's answers may be unreadable before the intent fails. Time
-	// in which it does not answer at all is not counted. Default: 10m.
-	GiveUp caddy.Duration `json:"give_up,omitempty"`
-
-	// How long the backend may not know the job (404, or a fall back from a later
-	// state to a waiting one) before the intent ends as lost, or as canceled if a
-	// cancel was seen. 410 is believed at once. Default: 1m.
-	Grace caddy.Duration `json:"grace,omitempty"`
-
-	adapter.Poll
-}
-
 const defaultDeadline = 24 * time.Hour
 
 // compile checks the job and makes what the engine works with. It changes j only
@@ -130,9 +95,6 @@ func (j *Job) compile(o adapter.Options, missing func(header, placeholder string
 	if err != nil {
 		return nil, err
 	}
-	if err := j.OwnURLs.check(); err != nil {
-		return nil, err
-	}
 	queue, err := j.Queue.compile(spec)
 	if err != nil {
 		return nil, err
@@ -141,16 +103,8 @@ func (j *Job) compile(o adapter.Options, missing func(header, placeholder string
 	if err != nil {
 		return nil, err
 	}
-	respond := engine.Respond(cmp.Or(j.Respond, string(engine.RespondMerge)))
-	switch {
-	case !slices.Contains(engine.Responds(), respond):
-		return nil, fmt.Errorf("respond: unknown %q; write one of %s", j.Respond, list(engine.Responds()))
-	case slices.ContainsFunc(j.CopyHeaders, func(name string) bool { return !copyable(name) }):
-		return nil, fmt.Errorf("copy_headers: %q cannot all be copied; write headers that say who asks, for example Authorization Cookie", j.CopyHeaders)
-	case j.Deadline < 0:
-		return nil, fmt.Errorf("deadline: %s is negative; write for example 24h", time.Duration(j.Deadline))
-	case j.CancelAtDeadline && j.Cancel == nil:
-		return nil, errors.New("deadline: it says cancel, but there is no `cancel` line that says how")
+	if err := j.check(); err != nil {
+		return nil, err
 	}
 	compiledJob := &engine.Job{
 		JobName:          engine.JobName{Name: j.Name},
@@ -160,13 +114,32 @@ func (j *Job) compile(o adapter.Options, missing func(header, placeholder string
 		CancelAtDeadline: j.CancelAtDeadline,
 		CopyHeaders:      j.CopyHeaders,
 		Queue:            queue,
-		Respond:          respond,
+		Respond:          j.respond(),
 		StateAdds:        stateAdds,
 	}
 	if hooks != nil { // a nil one is no Teller
 		compiledJob.Teller = hooks
 	}
 	return compiledJob, nil
+}
+
+func (j *Job) respond() engine.Respond {
+	return engine.Respond(cmp.Or(j.Respond, string(engine.RespondMerge)))
+}
+
+// check refuses what cannot work, as far as no other part of the job does.
+func (j *Job) check() error {
+	switch {
+	case !slices.Contains(engine.Responds(), j.respond()):
+		return fmt.Errorf("respond: unknown %q; write one of %s", j.Respond, list(engine.Responds()))
+	case slices.ContainsFunc(j.CopyHeaders, func(name string) bool { return !copyable(name) }):
+		return fmt.Errorf("copy_headers: %q cannot all be copied; write headers that say who asks, for example Authorization Cookie", j.CopyHeaders)
+	case j.Deadline < 0:
+		return fmt.Errorf("deadline: %s is negative; write for example 24h", time.Duration(j.Deadline))
+	case j.CancelAtDeadline && j.Cancel == nil:
+		return errors.New("deadline: it says cancel, but there is no `cancel` line that says how")
+	}
+	return j.OwnURLs.check()
 }
 
 // copyable reports whether a header of the submit makes sense on a poll.
@@ -180,119 +153,6 @@ func copyable(name string) bool {
 		return false
 	}
 	return true
-}
-
-// An environment is what Caddy knows when a config is loaded: {env.*}, {file.*}.
-type environment struct {
-	known   *caddy.Replacer
-	missing func(header, placeholder string)
-}
-
-// resolve replaces it in the headers of our requests, which is where tokens are.
-func (e environment) resolve(s adapter.Spec) adapter.Spec {
-	endpoints := append(fetchOf(&s.Result), &s.Status, &s.Cancel)
-	if s.Then != nil {
-		hop := *s.Then
-		s.Then = &hop
-		endpoints = append(endpoints, append(fetchOf(&hop.Result), &hop.Status, &hop.Cancel)...)
-	}
-	for _, endpoint := range endpoints {
-		if *endpoint == nil {
-			continue
-		}
-		resolved := **endpoint
-		resolved.Header = e.replaced(resolved.Header)
-		*endpoint = &resolved
-	}
-	if s.Lookup != nil {
-		lookup := *s.Lookup
-		lookup.Header = e.replaced(lookup.Header)
-		s.Lookup = &lookup
-	}
-	if s.Poll != nil && s.Poll.Batch != nil {
-		poll, batch := *s.Poll, *s.Poll.Batch
-		batch.Header = e.replaced(batch.Header)
-		poll.Batch = &batch
-		s.Poll = &poll
-	}
-	return s
-}
-
-// unheard is for when a job is compiled for its errors only.
-func unheard(string, string) {}
-
-var placeholder = regexp.MustCompile(`\{([^{}]+)\}`)
-
-func (e environment) replaced(h http.Header) http.Header {
-	h = h.Clone()
-	for name, values := range h {
-		for i, v := range values {
-			for _, found := range placeholder.FindAllStringSubmatch(v, -1) {
-				if value, known := e.known.GetString(found[1]); known && value == "" {
-					e.missing(name, found[0])
-				}
-			}
-			values[i] = e.known.ReplaceKnown(v, "")
-		}
-	}
-	return h
-}
-
-// fetchOf is the request in a result, which becomes a copy.
-func fetchOf(r **adapter.Result) []**adapter.Endpoint {
-	if *r == nil {
-		return nil
-	}
-	*r = new(**r)
-	return []**adapter.Endpoint{&(*r).Fetch}
-}
-
-// pace fills in defaults and checks.
-func (p *Poll) pace() (engine.Pace, error) {
-	pace := engine.DefaultPace
-	if p == nil {
-		return pace, nil
-	}
-	for _, d := range []struct {
-		name  string
-		value caddy.Duration
-		to    *time.Duration
-		least time.Duration
-	}{
-		{"interval", p.Interval, &pace.Interval, 100 * time.Millisecond},
-		{"first", p.First, &pace.First, time.Millisecond},
-		{"max_interval", p.MaxInterval, &pace.MaxInterval, 100 * time.Millisecond},
-		{"timeout", p.Timeout, &pace.Timeout, 100 * time.Millisecond},
-		{"give_up", p.GiveUp, &pace.GiveUp, time.Second},
-		{"grace", p.Grace, &pace.Grace, time.Millisecond},
-	} {
-		switch value := time.Duration(d.value); {
-		case value == 0:
-		case value < d.least:
-			return pace, fmt.Errorf("poll %s: %s is too short; write at least %s", d.name, value, d.least)
-		default:
-			*d.to = value
-		}
-	}
-	if p.MaxInterval == 0 {
-		pace.MaxInterval = max(pace.MaxInterval, pace.Interval)
-	}
-	if pace.MaxInterval < pace.Interval {
-		return pace, fmt.Errorf("poll max_interval: %s is less than the interval of %s", pace.MaxInterval, pace.Interval)
-	}
-	if p.Backoff != 0 {
-		pace.Backoff = p.Backoff
-	}
-	if p.Jitter != nil {
-		pace.Jitter = *p.Jitter
-	}
-	switch {
-	case pace.Backoff < 1 || pace.Backoff > 10:
-		return pace, fmt.Errorf("poll backoff: %v is out of range; write a factor from 1 to 10", pace.Backoff)
-	case pace.Jitter < 0 || pace.Jitter > 1:
-		return pace, fmt.Errorf("poll jitter: %v is out of range; write 0%% to 100%%", pace.Jitter)
-	}
-	return pace, nil
 }
 
 func list[T ~string](words []T) string {

@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"time"
 
@@ -11,7 +10,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-intents/caddy-intents/observe"
-	"github.com/caddy-intents/caddy-intents/offload"
 )
 
 // OwnURLs says what is done with requests for the status URLs that the backend itself
@@ -65,11 +63,6 @@ func (o *OwnURLs) words() block {
 	return block{"offload": textTo(&o.Offload), "adopt": textTo(&o.Adopt)}
 }
 
-func (b block) with(more block) block {
-	maps.Copy(b, more)
-	return b
-}
-
 // serveOwnURL answers a request for a job's own status URL, or passes it on. A store
 // that is not open costs nobody anything.
 func (h *Handler) serveOwnURL(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
@@ -89,34 +82,4 @@ func (h *Handler) partsFor(r *http.Request) *parts {
 		return h.app.await(r.Context())
 	}
 	return h.app.open()
-}
-
-func (h *Handler) newOffloader(p *parts, observer *observe.Server) *offload.Server {
-	config := offload.Config{
-		Scope: h.Name, Engine: p.engine, Store: p.metered, Observer: observer, Admissions: p.admissions, Keys: h.app.keys, Logger: h.logger,
-		Saved: counted.savedOf(h.Name), Found: about,
-	}
-	for i, job := range h.jobs {
-		rule := h.Jobs[i].OwnURLs.over(h.OwnURLs)
-		stale, _ := rule.stale() // was checked
-		config.Jobs = append(config.Jobs, offload.Job{Job: job, Off: rule.Offload == "off", Stale: stale, NoAdopt: rule.Adopt == "off"})
-	}
-	return offload.New(config)
-}
-
-// asker is what we know of who sends a request, besides what is in it. Who has no
-// owner where owners are configured makes no intents.
-func (h *Handler) asker(r *http.Request) offload.Asker {
-	who := offload.Asker{Scheme: scheme(r), Client: clientIP(r), Prefix: strippedPrefix(r)}
-	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		who.User, _ = repl.GetString("http.auth.user.id")
-	}
-	if h.Owner == "" {
-		return who
-	}
-	who.Owners = []string{}
-	if owner := h.ownerOf(r); owner != "" {
-		who.Owners = h.app.keys.MACs(ownerPurpose, h.Name, owner)
-	}
-	return who
 }

@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -26,15 +25,6 @@ const maxLive = 20
 
 func newProgress(w io.Writer) *progress {
 	return &progress{w: w, live: isTerminal(w), lines: make(map[string]string)}
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // set shows how an intent stands.

@@ -100,9 +100,7 @@ func (p *jobParser) parseOnUncertain(d *caddyfile.Dispenser) error {
 	}
 	l := new(adapter.Lookup)
 	l.Method, l.Target = method, target
-	words := requestBlock(&l.Endpoint)
-	words["job_id"] = textTo(&l.JobID)
-	if err := words.parse(d, "lookup", "header"); err != nil {
+	if err := requestBlock(&l.Endpoint).with(block{"job_id": textTo(&l.JobID)}).parse(d, "lookup", "header"); err != nil {
 		return err
 	}
 	if l.Target != "" || l.Header != nil || l.Body != "" || l.JobID != "" { // else it is the preset's

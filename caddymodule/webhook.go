@@ -246,14 +246,8 @@ func (p *jobParser) parseWebhook(d *caddyfile.Dispenser) error {
 		return d.Errf("webhook: takes one URL, and %q is one more", d.Val())
 	}
 	return block{
-		"secret": textTo(&w.Secret),
-		"events": listTo(&w.Events, "events, for example completed failed"),
-		"allow_private": func(d *caddyfile.Dispenser) error {
-			w.AllowPrivate = true
-			if d.NextArg() {
-				return d.Errf("allow_private: stands alone, and %q is too much", d.Val())
-			}
-			return nil
-		},
+		"secret":        textTo(&w.Secret),
+		"events":        listTo(&w.Events, "events, for example completed failed"),
+		"allow_private": flagTo(&w.AllowPrivate),
 	}.parse(d, "webhook")
 }
