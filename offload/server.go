@@ -266,17 +266,18 @@ func (q *question) ask(w http.ResponseWriter) error {
 	if q.r.Method != http.MethodGet || q.id == (intent.ID{}) && (job == nil || job.NoAdopt) {
 		return q.next(w, q.r)
 	}
+	q.foundByMaker()
 	asked := time.Now()
 	t := &tap{ResponseWriter: w, copied: copied{before: w.Header().Clone()}}
-	err := q.next(t, readably(q.r))
-	if err != nil || q.learn(&t.copied, asked) == nil {
-		q.foundByMaker()
+	if err := q.next(t, readably(q.r)); err != nil {
+		return err
 	}
-	return err
+	q.learn(&t.copied, asked)
+	return nil
 }
 
-// foundByMaker is found where the backend has told nothing of the job: who started it
-// knows the intent anyway.
+// foundByMaker is found before the backend has told anything of the job: who started it
+// knows the intent anyway, and the head of the answer may be made with it.
 func (q *question) foundByMaker() {
 	if q.id == (intent.ID{}) {
 		return
