@@ -24,7 +24,7 @@ FUZZTIME ?= 20s
 EXECS ?= 10000000
 # Rounds of kill -9 in make soak; make test plays five.
 ROUNDS ?= 500
-# Intents whose observers are cut at random in make soak; make test has 40.
+# Intents whose observers are cut at random, while Caddy is killed and reloaded, in make soak; make test has 40.
 CUTS ?= 1000
 # Rounds of 256 equal POSTs at once in make soak; make test has 50.
 EQUALS ?= 1000

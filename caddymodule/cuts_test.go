@@ -1,3 +1,5 @@
+//go:build e2e
+
 package caddymodule_test
 
 import (
@@ -18,79 +20,108 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/internal/legacytest"
 	"github.com/caddy-intents/caddy-intents/internal/soak"
 	"github.com/caddy-intents/caddy-intents/internal/ssetest"
 )
 
-// Each intent has an observer whose connection breaks after every 1 to 20 events,
-// while Caddy is reloaded again and again, and stopped and started once.
+// Each intent has an observer whose connection breaks after every 1 to 20 events, while
+// Caddy, a process of its own, is reloaded, killed, reloaded and asked to exit, again and
+// again. No intent ends before Caddy was away four times.
 func TestObserversThatAreCutAtRandomSeeEveryEventOnce(t *testing.T) {
 	begun, seed := time.Now(), soak.Seed(t)
-	s := newSite(t)
+	p := newProcess(t)
 	var script []legacytest.Status
-	for percent := 4; percent < 100; percent += 8 {
+	for percent := 4; percent < 100; percent += 4 {
 		script = append(script, legacytest.Status{State: "running", Percent: percent})
 	}
-	s.backend.EveryJobSays(append(script, legacytest.Status{State: "done", URL: "/reports/files/1"})...)
-	block := strings.Replace(report, "poll 100ms", "poll 1s", 1)
-	block = strings.Replace(block, "intents TO {", "intents TO {\nheartbeat HEARTs\nlimits {\nrate 5000\nin_flight 256\n}", 1)
-	load := func(n int) { s.serve(strings.Replace(block, "HEART", strconv.Itoa(1+n%50), 1)) }
-	load(0)
+	p.backend.EveryJobSays(script...)
+	p.beats(1)
+	p.Start()
 
-	var observers sync.WaitGroup
-	problems := make(chan error, 1) // the first one is enough; others are dropped when it is full
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	c := &cutters{cuts: make([]int, soak.Number(t, "INTENTS_CUTS", 40)), problems: make(chan error, 1)}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	cuts := make([]int, soak.Number(t, "INTENTS_CUTS", 40))
-	for i := range cuts {
-		id, _ := s.submit()
-		observers.Go(func() {
-			random := rand.New(rand.NewPCG(seed, uint64(i)))
-			err := error(nil)
-			if cuts[i], err = followThroughCuts(ctx, random, "http://"+s.addr+"/v1/intents/"+id+"/events/stream"); err != nil {
-				select {
-				case problems <- err:
-				default:
-				}
-			}
-		})
+	var jobs []string
+	for i := range c.cuts {
+		id, job := p.submit()
+		jobs = append(jobs, job)
+		c.begin(ctx, i, rand.New(rand.NewPCG(seed, uint64(i))), "http://"+p.addr+"/v1/intents/"+id+"/events/stream")
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		observers.Wait()
+		c.running.Wait()
 	}()
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for n := 1; ; n++ {
-		select {
-		case err := <-problems:
-			require.NoError(t, err)
-		case <-tick.C:
-			if n == 4 {
-				require.NoError(t, caddy.Stop())
-			}
-			load(n)
-			continue
-		case <-done:
+	kills := 0
+	for n := 0; !c.over(t, done); n++ {
+		switch n % 4 {
+		case 0, 2:
+			p.beats(2 + n%50)
+			p.Reload()
+		case 1:
+			p.Kill()
+			kills++
+			p.Start()
+		case 3:
+			p.Terminate()
+			require.Zero(t, p.ExitCode())
+			p.Start()
 		}
-		break
+		if n == 7 {
+			for _, job := range jobs {
+				p.backend.Finishes(job)
+			}
+		}
+	}
+	all := 0
+	for _, n := range c.cuts {
+		all += n
+	}
+	require.GreaterOrEqual(t, all, 4*len(c.cuts), "each was cut when Caddy went away, at least")
+	t.Logf("%d intents, %d cuts, %d times killed, %s", len(c.cuts), all, kills, time.Since(begun).Round(time.Millisecond))
+}
+
+// beats writes a config that differs from that of another number in its heartbeat.
+func (p *process) beats(seconds int) {
+	block := strings.Replace(report, "poll 100ms", "poll 1s", 1)
+	p.configure(strings.Replace(block, "intents TO {", fmt.Sprintf("intents TO {\nheartbeat %ds\nlimits {\nrate 5000\nin_flight 256\n}", seconds), 1))
+}
+
+// Cutters are the observers, each of one intent.
+type cutters struct {
+	cuts     []int // of each
+	running  sync.WaitGroup
+	problems chan error // the first one is enough: others are dropped when it is full
+}
+
+func (c *cutters) begin(ctx context.Context, i int, random *rand.Rand, url string) {
+	c.running.Go(func() {
+		var err error
+		if c.cuts[i], err = followThroughCuts(ctx, random, url); err != nil {
+			select {
+			case c.problems <- err:
+			default:
+			}
+		}
+	})
+}
+
+// over reports whether all have seen the end. It gives them a second for that.
+func (c *cutters) over(t *testing.T, done <-chan struct{}) (over bool) {
+	t.Helper()
+	select {
+	case <-done:
+		over = true
+	case <-time.After(time.Second):
 	}
 	select {
-	case err := <-problems:
+	case err := <-c.problems:
 		require.NoError(t, err)
 	default:
 	}
-	all := 0
-	for _, n := range cuts {
-		all += n
-	}
-	require.GreaterOrEqual(t, all, len(cuts), "connections were cut")
-	t.Logf("%d intents, %d cuts, %s", len(cuts), all, time.Since(begun).Round(time.Millisecond))
+	return over
 }
 
 // followThroughCuts follows an intent to its end on connections that it breaks, and
@@ -111,7 +142,7 @@ func followThroughCuts(ctx context.Context, random *rand.Rand, url string) (cuts
 		}
 		resp, err := transport.RoundTrip(r)
 		if err != nil { // Caddy is away
-			<-time.After(20 * time.Millisecond)
+			<-time.After(100 * time.Millisecond)
 			continue
 		}
 		status, err := readSome(resp, 1+random.IntN(20), &seq, &last)
