@@ -77,8 +77,10 @@ func TestAnotherStoreByReloadEndsStreamsOfTheOldOne(t *testing.T) {
 	o.until(intent.InProgress)
 	s.store += ".2"
 	s.serve(report)
-	_, err := o.tryNext()
-	require.Error(t, err)
+	var err error
+	for err == nil { // what was on its way may come first
+		_, err = o.tryNext()
+	}
 	id, job := s.submit()
 	s.backend.Finishes(job)
 	s.observe(id).until(intent.Completed)
