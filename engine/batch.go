@@ -340,7 +340,7 @@ func (e *Engine) assemble(ctx context.Context, b *batch, all []*held, steps []st
 func (e *Engine) askTogether(ctx context.Context, b *batch) (int, error) {
 	ins := make([]*intent.Intent, len(b.parties))
 	for i, p := range b.parties {
-		ins[i] = p.in
+		ins[i] = e.opened(b.job, p.in)
 	}
 	q, n, err := b.job.Adapter.BatchRequest(ins)
 	if err != nil {

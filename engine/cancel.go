@@ -122,6 +122,7 @@ func (e *Engine) askCancel(ctx context.Context, job *Job, in *intent.Intent, wit
 	if job == nil {
 		return cancelNotConfigured // it went from the config, and how to cancel with it
 	}
+	in = e.opened(job, in)
 	q, ok, err := job.Adapter.CancelRequest(in)
 	switch {
 	case err != nil:

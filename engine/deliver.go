@@ -77,7 +77,7 @@ func (e *Engine) try(ctx context.Context, s *step, in *intent.Intent, kept head,
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	job := s.job
-	answer, err := e.askUntil(ctx, job, in, kept.request(in))
+	answer, err := e.askUntil(ctx, job, in, kept.request())
 	s.health = healthBy(answer.Code, err)
 	switch {
 	case errors.Is(err, ErrNotSent), errors.Is(err, errNoPath):
@@ -97,7 +97,7 @@ func (e *Engine) try(ctx context.Context, s *step, in *intent.Intent, kept head,
 func (h head) submitted(job *Job, in *intent.Intent) adapter.Submitted {
 	u := h.path()
 	params, _ := job.Adapter.MatchSubmit(h.Method, u)
-	return adapter.Submitted{Params: params, Body: in.Request, Host: in.Host, Scheme: in.Scheme, Path: u}
+	return adapter.Submitted{Params: params, Body: h.body, Host: in.Host, Scheme: in.Scheme, Path: u}
 }
 
 // clarify finds out what became of the last try. Undelivered says that it can be made
@@ -108,7 +108,7 @@ func (e *Engine) clarify(ctx context.Context, s *step, in *intent.Intent, kept h
 	case uncertain == UncertainResubmits:
 		return adapter.DeliveryReading{Outcome: adapter.Undelivered}
 	case uncertain == UncertainLooksUp && job.Adapter.LooksUp():
-		q, err := job.Adapter.LookupRequest(in, kept.Header.Get(keyHeader))
+		q, err := job.Adapter.LookupRequest(e.opened(job, in), kept.Header.Get(keyHeader))
 		if err != nil {
 			return adapter.DeliveryReading{Outcome: adapter.Uncertain, Reason: err.Error()}
 		}

@@ -363,15 +363,20 @@ func TestNothingOfAQueuedRequestIsReadableInTheStore(t *testing.T) {
 			r.Header.Set("Authorization", "Bearer canary-1")
 			r.URL.RawQuery = "key=canary-2"
 			r.RequestURI = ""
+			r.Body = io.NopCloser(strings.NewReader(`{"kind":"canary-3"}`))
 		})
-		stored, err := json.Marshal(et.get(id))
+		in := et.get(id)
+		stored, err := json.Marshal(in)
 		require.NoError(t, err)
-		require.NotContains(t, string(stored), "canary")
+		require.NotContains(t, string(stored)+string(in.Request), "canary")
 		way.closed.Store(false)
 		et.advance(time.Minute)
 		asked := et.backend.AskedFor("POST", "/reports/generate")[0]
 		require.Equal(t, "Bearer canary-1", asked.Header.Get("Authorization"))
 		require.Equal(t, "/reports/generate?key=canary-2", asked.Path)
+		job, _ := et.backend.Job("job-1")
+		require.Equal(t, `{"kind":"canary-3"}`, job.Body)
+		require.NotContains(t, string(et.get(id).Request), "canary", "nor afterwards")
 	}, queued(), func(j *engine.Job, s *adapter.Spec) {
 		closed(way)(j, s)
 		j.CopyHeaders = []string{"Authorization"}

@@ -66,7 +66,7 @@ func (e *Engine) Inspect(in *intent.Intent) Inspection {
 			i.StateExpr = job.Adapter.StateExpr(in)
 		}
 	}
-	i.Last = e.lastPolls.get(in.ID).shown(in, job)
+	i.Last = e.shown(e.lastPolls.get(in.ID), in, job)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	h, ok := e.holds[in.ID]
@@ -99,7 +99,7 @@ func (e *Engine) doing(h *held) Doing {
 }
 
 // shown makes a poll fit to be shown, as the job is now.
-func (p *lastPoll) shown(in *intent.Intent, job *Job) *LastPoll {
+func (e *Engine) shown(p *lastPoll, in *intent.Intent, job *Job) *LastPoll {
 	if p == nil {
 		return nil
 	}
@@ -113,7 +113,7 @@ func (p *lastPoll) shown(in *intent.Intent, job *Job) *LastPoll {
 	s.Body, s.More = excerpt(p.answer.Body)
 	s.More = s.More || !p.whole
 	if p.whole && job != nil {
-		then := *in
+		then := *e.opened(job, in)
 		then.Memory = p.memory
 		s.Reasons = hideReasons(job.Adapter.Reasons(&then, *p.answer))
 	}

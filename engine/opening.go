@@ -31,7 +31,7 @@ func (x *exchange) open(r adapter.SubmitReading) opening {
 		in = x.newIntent(now)
 	}
 	if body, whole := x.capture.whole(); whole {
-		in.Request, in.Captured = body, true
+		x.engine.sealBody(&in, body)
 	}
 	in, events := in.Begin(now)
 	in, more := in.Deliver(r.Delivery, now)

@@ -12,12 +12,14 @@ import (
 	"github.com/caddy-intents/caddy-intents/intent"
 )
 
-// A head is what is kept of a request that is delivered later, besides its body and
-// its copied headers.
+// A head is what is kept of a request that is delivered later, besides its copied
+// headers.
 type head struct {
 	Method string      `json:"method"`
 	Target string      `json:"target"` // path and query
 	Header http.Header `json:"header,omitempty"`
+
+	body []byte // kept apart from it
 }
 
 // keptHeaders say what the body is and what is wanted in return. Who the client is,
@@ -78,7 +80,11 @@ func (e *Engine) openHead(in *intent.Intent) (h head, err error) {
 	if err != nil {
 		return h, err
 	}
-	return h, json.Unmarshal(plain, &h)
+	if err := json.Unmarshal(plain, &h); err != nil {
+		return h, err
+	}
+	h.body, err = e.openBody(in)
+	return h, err
 }
 
 // path is the escaped path of the target.
@@ -88,6 +94,6 @@ func (h head) path() string {
 }
 
 // request is the request as it is delivered.
-func (h head) request(in *intent.Intent) adapter.Request {
-	return adapter.Request{Method: h.Method, URL: h.Target, Header: h.Header, Body: in.Request}
+func (h head) request() adapter.Request {
+	return adapter.Request{Method: h.Method, URL: h.Target, Header: h.Header, Body: h.body}
 }

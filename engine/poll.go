@@ -336,6 +336,7 @@ func (e *Engine) read(ctx context.Context, h *held, s step, in *intent.Intent, q
 }
 
 func (e *Engine) askStatus(ctx context.Context, job *Job, in *intent.Intent) (adapter.Answer, adapter.PollReading, error) {
+	in = e.opened(job, in)
 	q, err := e.statusRequest(job, in)
 	if err != nil {
 		return adapter.Answer{}, adapter.PollReading{}, err
@@ -352,7 +353,7 @@ func (e *Engine) askStatus(ctx context.Context, job *Job, in *intent.Intent) (ad
 }
 
 func (e *Engine) statusRequest(job *Job, in *intent.Intent) (adapter.Request, error) {
-	q, err := job.Adapter.PollRequest(in)
+	q, err := job.Adapter.PollRequest(e.opened(job, in))
 	if err != nil {
 		return q, fmt.Errorf("%w: %w", errUnasked, err)
 	}
@@ -370,7 +371,7 @@ func (e *Engine) fetchResult(ctx context.Context, job *Job, in *intent.Intent, q
 		e.log().Warn("fetching the result", "intent", in.ID, "job", in.Job, "err", err)
 		return r
 	}
-	return job.Adapter.ReadFetched(in, r, answer)
+	return job.Adapter.ReadFetched(e.opened(job, in), r, answer)
 }
 
 // waitAfter is how many polls in a row may fail before observers are told that

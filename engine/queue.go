@@ -129,7 +129,7 @@ func (x *exchange) postpone(r *http.Request, body []byte) (opening, error) {
 	} else {
 		in = x.newIntent(now)
 	}
-	in.Request, in.Captured = body, true
+	x.engine.sealBody(&in, body)
 	in, events := in.Begin(now)
 	head, err := x.engine.sealHead(in.ID, headOf(r, in.ID))
 	if err != nil {

@@ -240,7 +240,7 @@ func (e *Engine) Understand(in *intent.Intent, a adapter.Answer) (ends bool, err
 	if job == nil {
 		return false, ErrUnreadable
 	}
-	said := job.readForeign(in, a)
+	said := job.readForeign(e.opened(job, in), a)
 	if said.Outcome != adapter.Readable {
 		return false, ErrUnreadable
 	}
@@ -296,11 +296,11 @@ func (e *Engine) take(ctx context.Context, h *held, a adapter.Answer, asked mome
 		return e.storeFailed(h, s, err)
 	}
 	s.peers = peersOf(s.job, &in)
-	if in.Status.Terminal() || !s.job.asksStatusURL(&in) {
+	if in.Status.Terminal() || !s.job.asksStatusURL(e.opened(s.job, &in)) {
 		s.over = in.Status.Terminal()
 		return s
 	}
-	r := s.job.readForeign(&in, a)
+	r := s.job.readForeign(e.opened(s.job, &in), a)
 	if r.Outcome != adapter.Readable {
 		return s
 	}

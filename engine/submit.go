@@ -286,6 +286,7 @@ func (x *exchange) newIntent(now time.Time) intent.Intent {
 			Key:      s.Key,
 			Cancels:  s.Cancels,
 			Envelope: s.Envelope,
+			Closed:   x.engine.settings.Load().Sealer != nil,
 		},
 	}
 	if s.Maker != nil {

@@ -63,7 +63,7 @@ func (e *Engine) waitOnce(ctx context.Context, h *held, s step, in *intent.Inten
 	case err != nil:
 		return e.accept(ctx, h, s, in, said{err: err})
 	}
-	r := s.job.Adapter.ReadPoll(in, answer)
+	r := s.job.Adapter.ReadPoll(e.opened(s.job, in), answer)
 	e.keep(in, plain, answer, r, s.started)
 	return e.accept(ctx, h, s, in, said{code: answer.Code, answer: &answer, reading: r})
 }

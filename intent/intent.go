@@ -26,8 +26,9 @@ type Origin struct {
 	Scheme   string    `json:"scheme,omitempty"`   // the submit's scheme, http or https
 	Client   string    `json:"client,omitempty"`   // address of the submitter, without port
 	Prefix   string    `json:"prefix,omitempty"`   // what was stripped from the path before us; put before URLs made for clients
-	Request  []byte    `json:"request,omitempty"`  // the submit's body, kept only if an expression of the job reads it
+	Request  []byte    `json:"request,omitempty"`  // the submit's body, kept only if an expression of the job reads it, or until it is delivered
 	Captured bool      `json:"captured,omitempty"` // Request holds the whole body (which may be empty)
+	Closed   bool      `json:"closed,omitempty"`   // Request is encrypted, if it is kept
 	Owner    string    `json:"owner,omitempty"`    // whose it is, as a MAC; "" if it was made without owners
 	Maker    string    `json:"maker,omitempty"`    // who had it made, as a MAC of their credentials that no other intent has; "" if that is not known
 	Key      string    `json:"key,omitempty"`      // idempotency key of the submit, as a MAC; "" if there was none

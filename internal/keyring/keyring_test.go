@@ -3,6 +3,7 @@ package keyring
 import (
 	"bytes"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -178,4 +179,28 @@ func FuzzVerify(f *testing.F) {
 		_, ok := k.Verify(token, id, before)
 		require.Equal(t, slices.Contains(genuine, token), ok)
 	})
+}
+
+// BenchmarkSeal is what a body costs that is kept: to be sealed once, and to be opened for
+// each delivery, or for each poll of a job whose expressions read it.
+func BenchmarkSeal(b *testing.B) {
+	k := ring(b, secret(0), secret(100))
+	for _, size := range []int{1 << 10, 64 << 10, 1 << 20} {
+		body := make([]byte, size)
+		sealed := k.Seal([16]byte{1}, "request body", body)
+		b.Run(fmt.Sprintf("seal-%dKiB", size>>10), func(b *testing.B) {
+			b.SetBytes(int64(size))
+			for b.Loop() {
+				_ = k.Seal([16]byte{1}, "request body", body)
+			}
+		})
+		b.Run(fmt.Sprintf("open-%dKiB", size>>10), func(b *testing.B) {
+			b.SetBytes(int64(size))
+			for b.Loop() {
+				if _, err := k.Open([16]byte{1}, "request body", sealed); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
