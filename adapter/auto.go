@@ -273,16 +273,16 @@ func autoProgress(v *view) (*float64, string) {
 			}
 		}
 	}
-	return percentOf(v.Header.Get("X-Progress"), false), `progress headers["x-progress"]`
+	return percentOf(v.Header.Get("X-Progress")), `progress headers["x-progress"]`
 }
 
 func (o object) progress() (p *float64, line string) {
 	for _, key := range o.named(percentNames) {
-		maybeFraction := squeeze(key) == "progress"
-		if p := percentOf(o.fields[key], maybeFraction); p != nil {
-			if maybeFraction && isFraction(o.fields[key]) {
-				return p, "progress fraction " + o.sub(key)
-			}
+		// "progress" is the one name under which a fraction is as common.
+		if f, ok := fraction(o.fields[key]); ok && squeeze(key) == "progress" {
+			return percent(100 * f), "progress fraction " + o.sub(key)
+		}
+		if p := percentOf(o.fields[key]); p != nil {
 			return p, "progress " + o.sub(key)
 		}
 	}
@@ -303,32 +303,27 @@ func (o object) progress() (p *float64, line string) {
 }
 
 // percentOf reads a percentage: a number, or a text that is one or has a percent
-// sign after it ("3/10" is none). "progress" is the one name under which a
-// fraction is as common: there a number with a decimal point, up to 1, is one.
-func percentOf(v any, maybeFraction bool) *float64 {
+// sign after it ("3/10" is none).
+func percentOf(v any) *float64 {
 	f, ok := number(v)
 	if !ok {
 		return nil
 	}
-	switch v := v.(type) {
-	case string:
-		text := strings.TrimSpace(v)
+	if s, ok := v.(string); ok {
+		text := strings.TrimSpace(s)
 		if rest := strings.TrimSpace(text[len(numberPrefix(text)):]); rest != "" && rest[0] != '%' {
 			return nil
-		}
-	case json.Number:
-		if maybeFraction && isFraction(v) {
-			return percent(100 * f)
 		}
 	}
 	return percent(f)
 }
 
-// isFraction tells a number that is written as a part of one.
-func isFraction(v any) bool {
+// fraction reads a number that is written as a part of one: with a decimal point, and
+// up to 1.
+func fraction(v any) (f float64, ok bool) {
 	n, ok := v.(json.Number)
-	f, _ := number(n)
-	return ok && f >= 0 && f <= 1 && strings.Contains(n.String(), ".")
+	f, _ = number(n)
+	return f, ok && f >= 0 && f <= 1 && strings.Contains(n.String(), ".")
 }
 
 // autoMessage looks for a text about what the job is doing.

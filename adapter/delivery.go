@@ -2,6 +2,7 @@ package adapter
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"mime"
 	"net/http"
@@ -43,17 +44,13 @@ func (j *Job) ReadDelivery(s Submitted, a Answer) DeliveryReading {
 		return DeliveryReading{Outcome: Delivered, Submit: reading, RetryAfter: reading.RetryAfter}
 	}
 	d := DeliveryReading{RetryAfter: a.retryAfter()}
-	var none *NoJobError
-	denied := false
-	if n, ok := err.(*NoJobError); ok {
-		none, denied = n, n.Denied
-	}
+	none, _ := errors.AsType[*NoJobError](err) // there are no others
 	switch {
 	case a.Code == http.StatusRequestTimeout, a.Code == http.StatusTooEarly, a.Code == http.StatusTooManyRequests, a.Code == http.StatusServiceUnavailable:
 		d.Outcome, d.Reason = Postponed, fmt.Sprintf("the backend answered %d", a.Code)
 	case a.Code >= 500 && a.Code != http.StatusNotImplemented:
 		d.Outcome, d.Reason = Uncertain, fmt.Sprintf("the backend answered %d", a.Code)
-	case a.Code >= 300, denied:
+	case a.Code >= 300, none.Denied:
 		d.Outcome, d.Refused, d.Reason = Undelivered, true, wordsOf(a)
 	case a.Cut: // what is missing may be the job's name
 		d.Outcome, d.Reason = Uncertain, "the backend's answer broke off"

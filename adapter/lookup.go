@@ -2,10 +2,10 @@ package adapter
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
-	"slices"
 
 	"github.com/caddy-intents/caddy-intents/intent"
 )
@@ -64,27 +64,13 @@ func (c *compiler) lookup(o Options) error {
 	plain.JobID = cmp.Or(spec.JobID, plain.JobID)
 	answer, err := Compile(plain, o)
 	if err != nil {
-		if e, ok := err.(*SpecError); ok && e.Field == "job_id" && spec.JobID != "" {
+		if e, ok := errors.AsType[*SpecError](err); ok && e.Field == "job_id" && spec.JobID != "" {
 			return &SpecError{Field: "lookup job_id", Err: e.Err}
 		}
 		return err
 	}
 	c.job.lookup = &lookup{request: *request, answer: answer, told: spec.JobID != ""}
 	return nil
-}
-
-// captures reports whether a placeholder stands anywhere in the request.
-func (e *endpoint) captures(name string) bool {
-	templates := []*template{e.target, e.body}
-	for _, line := range e.header {
-		templates = append(templates, line.value)
-	}
-	for _, t := range templates {
-		if slices.Contains(t.captures(), name) {
-			return true
-		}
-	}
-	return false
 }
 
 // LooksUp reports whether jobs can be found by their idempotency key.

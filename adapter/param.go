@@ -3,9 +3,8 @@ package adapter
 import (
 	"maps"
 	"slices"
-	"unicode/utf8"
-
 	"strings"
+	"unicode/utf8"
 )
 
 // A param is a value of an answer that is captured under a name.

@@ -1,8 +1,6 @@
 package adapter
 
 import (
-	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -10,52 +8,6 @@ import (
 
 	"github.com/caddy-intents/caddy-intents/intent"
 )
-
-// A Request is one to be sent to the backend.
-type Request struct {
-	Method string
-	URL    string      // path and query
-	Header http.Header // the Spec's own, to be set over those that every request carries
-	Body   []byte
-}
-
-// request fills in an endpoint for one job. Without a target of its own it goes to
-// the URL given.
-func (e *endpoint) request(what string, in *intent.Intent, known hosts, target string) (Request, error) {
-	values := captured{jobID: in.JobID, params: in.Params}
-	var err error
-	switch {
-	case e.target == nil:
-	case e.target.whole:
-		target, err = known.accept(values.value(e.target.parts[0].capture), originOf(in))
-	default:
-		target, err = e.target.expandTarget(values)
-	}
-	if err != nil {
-		return Request{}, fmt.Errorf("making the %s request: %w", what, err)
-	}
-	if target == "" {
-		return Request{}, fmt.Errorf("making the %s request: %w", what, errNoURL)
-	}
-	r := Request{Method: e.method, URL: target, Header: make(http.Header, len(e.header))}
-	for _, line := range e.header {
-		value, err := line.value.expand(values)
-		if err != nil {
-			return Request{}, fmt.Errorf("making the %s request: header %s: %w", what, line.name, err)
-		}
-		r.Header.Add(line.name, value)
-	}
-	if e.body != nil {
-		body, err := e.body.expand(values)
-		if err != nil {
-			return Request{}, fmt.Errorf("making the %s request: body: %w", what, err)
-		}
-		r.Body = []byte(body)
-	}
-	return r, nil
-}
-
-var errNoURL = errors.New("its URL is not known")
 
 // PollRequest is the request that asks for the state of the intent's job: the
 // frozen URL, or the one that an answer named since, with method, headers and body

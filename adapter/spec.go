@@ -87,12 +87,21 @@ type Hop struct {
 	// The request that cancels the job in this hop. Default: it cannot be canceled.
 	Cancel *Endpoint `json:"cancel,omitempty"`
 
-	// As in a job, about the status answers of this hop.
-	State    *State    `json:"state,omitempty"`
+	// How to read the job's state in a status answer of this hop. Default: auto.
+	State *State `json:"state,omitempty"`
+
+	// How to read its progress in this hop. Default: auto.
 	Progress *Progress `json:"progress,omitempty"`
-	Message  string    `json:"message,omitempty"`
-	Result   *Result   `json:"result,omitempty"`
-	Error    string    `json:"error,omitempty"`
+
+	// An expression that gives a text about what the job is doing in this hop.
+	// Default: auto.
+	Message string `json:"message,omitempty"`
+
+	// Where the result is when this hop has completed. Default: the whole final answer.
+	Result *Result `json:"result,omitempty"`
+
+	// An expression that says why the job did not complete in this hop. Default: auto.
+	Error string `json:"error,omitempty"`
 }
 
 // A Route is the request that starts a job: a method and a path with captures, and

@@ -189,3 +189,41 @@ func (r *stateReader) needsNoBody() bool {
 	}
 	return !slices.ContainsFunc(r.rules, func(r rule) bool { return r.when.uses(varBody) || r.when.uses(varText) })
 }
+
+// statusNames are the words of the config for what a state can mean.
+var statusNames = []struct {
+	name   string
+	status intent.Status
+}{
+	{"in_progress", intent.InProgress},
+	{"completed", intent.Completed},
+	{"failed", intent.Failed},
+	{"canceled", intent.Canceled},
+	{"timed_out", intent.TimedOut},
+}
+
+// StatusNames lists the statuses that a job's state can mean, as config writes them.
+func StatusNames() []string {
+	var names []string
+	for _, s := range statusNames {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// ruleOutcomes are the words of rules for answers that tell no state.
+var ruleOutcomes = map[string]Outcome{"retry": Unavailable, "gone": Gone}
+
+// RuleNames lists what a rule can say: a status, or that the answer tells none.
+func RuleNames() []string {
+	return append(StatusNames(), slices.Sorted(maps.Keys(ruleOutcomes))...)
+}
+
+func statusNamed(field, name string) (intent.Status, error) {
+	for _, s := range statusNames {
+		if s.name == name {
+			return s.status, nil
+		}
+	}
+	return "", specErr(field, "%q is not a status: write one of %s", name, strings.Join(StatusNames(), ", "))
+}

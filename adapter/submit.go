@@ -238,7 +238,10 @@ func (r *submission) readStatusURL() error {
 	if r.target == "" || r.job.statusURL != nil {
 		return r.none("it names no status URL that can be used: write status GET <path with {job_id}>, or status_url <expression>")
 	}
-	r.settle(r.target, r.named.header)
+	r.out.Delivery.StatusURL = r.target
+	if r.named.header {
+		r.namedByHeader()
+	}
 	r.out.Pin = append(r.out.Pin, r.pinStatus())
 	return nil
 }
@@ -257,14 +260,16 @@ func (r *submission) toldStatusURL() (bool, error) {
 		r.out.Refused = redact(told)
 		return false, nil
 	}
-	e := r.job.statusURL
-	r.settle(target, e.uses(varHeaders) && !e.uses(varBody) && !e.uses(varText))
+	r.out.Delivery.StatusURL = target
+	if e := r.job.statusURL; e.uses(varHeaders) && !e.uses(varBody) && !e.uses(varText) {
+		r.namedByHeader()
+	}
 	return true, nil
 }
 
-func (r *submission) settle(target string, fromHeader bool) {
-	r.out.Delivery.StatusURL = target
-	if fromHeader && (r.view.Code == http.StatusAccepted || r.view.Code == http.StatusSeeOther) {
+// namedByHeader notes what a status URL in a header means for polls: see codeTells.
+func (r *submission) namedByHeader() {
+	if r.view.Code == http.StatusAccepted || r.view.Code == http.StatusSeeOther {
 		r.out.Memory = memory{Done: true}.text()
 	}
 }

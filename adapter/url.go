@@ -50,7 +50,7 @@ func splitHost(s string) hostPort {
 	return hostPort{host: s}
 }
 
-// A refusal is why a URL of the backend is not used.
+// These are why a URL of the backend is refused.
 var (
 	errURLSyntax   = errors.New("not a URL")
 	errURLControl  = errors.New("contains a control character, a space or a backslash")

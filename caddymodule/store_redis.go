@@ -42,13 +42,17 @@ type RedisStore struct {
 	// What the sentinels call the master.
 	Master string `json:"master,omitempty"`
 
-	// The ACL user, if the URL names none, and the password, for example {env.REDIS_PASSWORD}
-	// or {file./run/secrets/redis}.
+	// The ACL user, if the URL names none.
 	Username string `json:"username,omitempty"`
+
+	// The password, if the URL has none, for example {env.REDIS_PASSWORD} or
+	// {file./run/secrets/redis}.
 	Password string `json:"password,omitempty"`
 
-	// The same for the sentinels, if they want others.
+	// The ACL user of the sentinels, if they want one.
 	SentinelUsername string `json:"sentinel_username,omitempty"`
+
+	// The password of the sentinels, if they want one.
 	SentinelPassword string `json:"sentinel_password,omitempty"`
 
 	// How TLS is spoken. Needs URLs with rediss://.
@@ -72,9 +76,11 @@ type RedisTLS struct {
 	// those of the system.
 	CA string `json:"ca,omitempty"`
 
-	// Files with our own certificate and its key, PEM, if the server asks for one.
+	// A file with our own certificate, PEM, if the server asks for one. Needs key.
 	Certificate string `json:"certificate,omitempty"`
-	Key         string `json:"key,omitempty"`
+
+	// A file with the key of that certificate, PEM.
+	Key string `json:"key,omitempty"`
 
 	// The name in the server's certificate. Default: the host of the URL.
 	ServerName string `json:"server_name,omitempty"`
