@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 )
 
@@ -102,21 +101,12 @@ func keepSubmitting(ctx context.Context, _ *bench, to *asked) (stop func(), err 
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	var all sync.WaitGroup
-	for _, c := range clients {
-		all.Go(func() {
-			for ctx.Err() == nil {
-				if _, err := c.do(post, http.StatusAccepted); err != nil {
-					warn("submitting", err) // fewer are submitted, which changes nothing
-					return
-				}
+	return atWork(ctx, clients, func(ctx context.Context, _ int, c *client) {
+		for ctx.Err() == nil {
+			if _, err := c.do(post, http.StatusAccepted); err != nil {
+				warn("submitting", err) // fewer are submitted, which changes nothing
+				return
 			}
-		})
-	}
-	return func() {
-		cancel()
-		all.Wait()
-		closeAll(clients)
-	}, nil
+		}
+	}), nil
 }

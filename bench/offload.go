@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -32,13 +30,13 @@ func measureOffload(ctx context.Context, b *bench) error {
 	}
 	defer plain.stop()
 
-	both := []*asked{ours, plain}
+	both := [2]*asked{ours, plain}
 	var answered [2]atomic.Int64
 	for i, a := range both {
 		if _, err := submitJobs(a.caddy.addr, 1); err != nil && a == ours {
 			return err
 		}
-		stop, err := a.crowdAsks(ctx, clients, &answered[i])
+		stop, err := a.askEach(ctx, clients, offloadEvery, func(int) string { return statusPath + "job-1" }, &answered[i])
 		if err != nil {
 			return err
 		}
@@ -50,28 +48,9 @@ func measureOffload(ctx context.Context, b *bench) error {
 	polls := -ours.backend.gets.Load()
 	var r rounds
 	for range b.rounds {
-		var each [2]float64
-		var before [2]time.Duration
-		for i, a := range both {
-			answered[i].Store(0)
-			if before[i], err = a.caddy.cpu(); err != nil {
-				return err
-			}
-			defer a.caddy.profile(pollRound)()
-		}
-		if err := pause(ctx, pollRound); err != nil {
+		each, err := perEach(ctx, both, func(i int) int64 { return answered[i].Load() })
+		if err != nil {
 			return err
-		}
-		for i, a := range both {
-			n := answered[i].Load()
-			spent, err := a.caddy.cpu()
-			if err != nil {
-				return err
-			}
-			if n == 0 {
-				return fmt.Errorf("nothing got through %s", a.caddy.name)
-			}
-			each[i] = float64(spent-before[i]) / float64(n)
 		}
 		r.add(each[0], each[1])
 	}
@@ -83,40 +62,4 @@ func measureOffload(ctx context.Context, b *bench) error {
 		ratio:    r.ratio(), limit: offloadLimit,
 	})
 	return nil
-}
-
-// crowdAsks has n clients ask for the first job, and counts the answers.
-func (a *asked) crowdAsks(ctx context.Context, n int, answered *atomic.Int64) (stop func(), err error) {
-	clients, err := dialAll(a.caddy.addr, n)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	request := get(statusPath + "job-1")
-	var all sync.WaitGroup
-	for i, c := range clients {
-		all.Go(func() {
-			if pause(ctx, offloadEvery*time.Duration(i)/time.Duration(n)) != nil {
-				return
-			}
-			tick := time.NewTicker(offloadEvery)
-			defer tick.Stop()
-			for {
-				if _, err := c.do(request, http.StatusOK); err != nil {
-					return // the round sees that fewer got through
-				}
-				answered.Add(1)
-				select {
-				case <-tick.C:
-				case <-ctx.Done():
-					return
-				}
-			}
-		})
-	}
-	return func() {
-		cancel()
-		all.Wait()
-		closeAll(clients)
-	}, nil
 }

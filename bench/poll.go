@@ -3,8 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/http"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -54,7 +53,8 @@ func measurePoll(ctx context.Context, b *bench) error {
 	if _, err := submitJobs(ours.caddy.addr, jobs); err != nil {
 		return err
 	}
-	stop, err := b.askAsClients(ctx, plain.caddy.addr, jobs)
+	var answered atomic.Int64
+	stop, err := plain.askEach(ctx, jobs, pollEvery, func(i int) string { return fmt.Sprintf("%sjob-%d", statusPath, i+1) }, &answered)
 	if err != nil {
 		return err
 	}
@@ -62,13 +62,14 @@ func measurePoll(ctx context.Context, b *bench) error {
 	if err := pause(ctx, pollWarmUp); err != nil {
 		return err
 	}
+	both := [2]*asked{ours, plain}
 	var r rounds
 	for range b.rounds {
-		own, theirs, err := perRequest(ctx, ours, plain)
+		each, err := perEach(ctx, both, func(i int) int64 { return both[i].backend.gets.Load() })
 		if err != nil {
 			return err
 		}
-		r.add(own, theirs)
+		r.add(each[0], each[1])
 	}
 	b.results = append(b.results, result{
 		what:     "CPU per poll, all included",
@@ -77,93 +78,4 @@ func measurePoll(ctx context.Context, b *bench) error {
 		ratio:    r.ratio(), limit: pollLimit,
 	})
 	return nil
-}
-
-// asked is a Caddy with a backend of its own that counts what gets through.
-type asked struct {
-	caddy   *caddyProcess
-	backend *backend
-}
-
-func (b *bench) startAsked(ctx context.Context, name, block string) (*asked, error) {
-	backend, err := startBackend(0)
-	if err != nil {
-		return nil, err
-	}
-	caddy, err := b.startCaddy(ctx, name, block, backend)
-	if err != nil {
-		backend.stop()
-		return nil, err
-	}
-	return &asked{caddy, backend}, nil
-}
-
-func (a *asked) stop() {
-	a.caddy.kill()
-	a.backend.stop()
-}
-
-// askAsClients has each of n clients ask for its job, as legacy clients do.
-func (b *bench) askAsClients(ctx context.Context, addr string, n int) (stop func(), err error) {
-	clients, err := dialAll(addr, n)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	var all sync.WaitGroup
-	for i, c := range clients {
-		request := get(fmt.Sprintf("%sjob-%d", statusPath, i+1))
-		phase := time.Duration(b.random.Int64N(int64(pollEvery)))
-		all.Go(func() {
-			if pause(ctx, phase) != nil {
-				return
-			}
-			tick := time.NewTicker(pollEvery)
-			defer tick.Stop()
-			for {
-				if _, err := c.do(request, http.StatusOK); err != nil {
-					return // the round sees that fewer got through
-				}
-				select {
-				case <-tick.C:
-				case <-ctx.Done():
-					return
-				}
-			}
-		})
-	}
-	return func() {
-		cancel()
-		all.Wait()
-		closeAll(clients)
-	}, nil
-}
-
-// perRequest is how many nanoseconds of CPU each request took, in one round.
-func perRequest(ctx context.Context, ours, plain *asked) (own, theirs float64, err error) {
-	both := []*asked{ours, plain}
-	cpu, gets := make([]time.Duration, 2), make([]int64, 2)
-	for i, a := range both {
-		gets[i] = a.backend.gets.Load()
-		if cpu[i], err = a.caddy.cpu(); err != nil {
-			return 0, 0, err
-		}
-		defer a.caddy.profile(pollRound)()
-	}
-	if err := pause(ctx, pollRound); err != nil {
-		return 0, 0, err
-	}
-	each := make([]float64, 2)
-	for i, a := range both {
-		spent, err := a.caddy.cpu()
-		if err != nil {
-			return 0, 0, err
-		}
-		n := a.backend.gets.Load() - gets[i]
-		if n == 0 {
-			return 0, 0, fmt.Errorf("nothing got through %s", a.caddy.name)
-		}
-		each[i] = float64(spent-cpu[i]) / float64(n)
-	}
-	return each[0], each[1], nil
 }

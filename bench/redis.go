@@ -262,12 +262,16 @@ func (b *bench) measureLeases(ctx context.Context, server *redisServer) error {
 		defer e.Stop()
 		engines = append(engines, e)
 	}
-	time.Sleep(10 * time.Second) // all are claimed, and renewed once
+	if err := pause(ctx, 10*time.Second); err != nil { // all are claimed, and renewed once
+		return err
+	}
 	before, err := server.cpu()
 	if err != nil {
 		return err
 	}
-	time.Sleep(redisIdle)
+	if err := pause(ctx, redisIdle); err != nil {
+		return err
+	}
 	after, err := server.cpu()
 	if err != nil {
 		return err
