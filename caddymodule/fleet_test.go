@@ -46,12 +46,12 @@ const term = 15 * time.Second
 func newFleet(t *testing.T, n int, storeLines string) *fleet {
 	t.Helper()
 	f := &fleet{t: t, backend: legacytest.New(), storeLines: storeLines}
-	server := httptest.NewServer(f.backend)
+	server := httptest.NewServer(f.routes())
 	t.Cleanup(server.Close)
 	f.to = server.Listener.Addr().String()
 	for i := range n {
 		s := &ship{Process: caddytest.NewProcess(t), name: string(rune('a' + i)), addr: caddytest.FreeAddr(t)}
-		f.configure(s, storeLines, "report")
+		f.configure(s, storeLines, ordinary)
 		f.all = append(f.all, s)
 	}
 	var started sync.WaitGroup
@@ -64,9 +64,40 @@ func newFleet(t *testing.T, n int, storeLines string) *fleet {
 
 func onRedis(server *redistest.Server) string { return "store redis redis://" + server.Addr }
 
-func (f *fleet) configure(s *ship, storeLines, job string) {
+// An errand is a job of the config, and what its URLs begin with.
+type errand struct{ job, under string }
+
+var (
+	ordinary = errand{"report", ""}
+	renamed = errand{"renamed", ""} // the same at the backend
+	steady  = errand{"steady", "/steady"}
+)
+
+// routes have the backend at its own paths and below another one, for two jobs.
+func (f *fleet) routes() http.Handler {
+	m := http.NewServeMux()
+	m.Handle("/", f.backend)
+	m.Handle(steady.under+"/", http.StripPrefix(steady.under, f.backend))
+	return m
+}
+
+func (f *fleet) configure(s *ship, storeLines string, errands ...errand) {
+	var jobs strings.Builder
+	for _, e := range errands {
+		jobs.WriteString(strings.NewReplacer("JOB", e.job, "UNDER", e.under, "NAME", s.name).Replace(`
+		job JOB {
+			submit POST UNDER/reports/generate
+			status GET UNDER/reports/status/{job_id} {
+				header X-Replica NAME
+			}
+			cancel DELETE UNDER/reports/status/{job_id}
+			poll 200ms {
+				first 50ms
+			}
+		}`))
+	}
 	_, port, _ := strings.Cut(s.addr, ":")
-	s.Configure(strings.NewReplacer("ADMIN", s.Admin, "PORT", port, "TO", f.to, "STORE", storeLines, "NAME", s.name, "JOB", job).Replace(`{
+	s.Configure(strings.NewReplacer("ADMIN", s.Admin, "PORT", port, "TO", f.to, "STORE", storeLines, "JOBS", jobs.String()).Replace(`{
 	admin ADMIN
 	persist_config off
 	intents {
@@ -80,16 +111,7 @@ http://:PORT {
 		limits {
 			rate 2000
 		}
-		job JOB {
-			submit POST /reports/generate
-			status GET /reports/status/{job_id} {
-				header X-Replica NAME
-			}
-			cancel DELETE /reports/status/{job_id}
-			poll 200ms {
-				first 50ms
-			}
-		}
+		JOBS
 	}
 }
 `))
@@ -98,7 +120,12 @@ http://:PORT {
 // post submits a job as a client would. The intent is "" if there is none.
 func (f *fleet) post(at *ship, headers ...string) (id string, resp *http.Response, body string) {
 	f.t.Helper()
-	r, err := http.NewRequestWithContext(f.t.Context(), "POST", "http://"+at.addr+"/reports/generate", strings.NewReader(`{}`))
+	return f.postFor(ordinary, at, headers...)
+}
+
+func (f *fleet) postFor(e errand, at *ship, headers ...string) (id string, resp *http.Response, body string) {
+	f.t.Helper()
+	r, err := http.NewRequestWithContext(f.t.Context(), "POST", "http://"+at.addr+e.under+"/reports/generate", strings.NewReader(`{}`))
 	require.NoError(f.t, err)
 	r.Host = "api.example.com" // whichever of them a balancer chooses
 	for i := 0; i+1 < len(headers); i += 2 {
@@ -115,7 +142,12 @@ func (f *fleet) post(at *ship, headers ...string) (id string, resp *http.Respons
 // submit makes an intent and returns its id and the job's.
 func (f *fleet) submit(at *ship) (id, job string) {
 	f.t.Helper()
-	id, resp, body := f.post(at)
+	return f.submitFor(ordinary, at)
+}
+
+func (f *fleet) submitFor(e errand, at *ship) (id, job string) {
+	f.t.Helper()
+	id, resp, body := f.postFor(e, at)
 	require.NotEmpty(f.t, id, "answer %d %s: %s", resp.StatusCode, body, at.Log)
 	var said struct {
 		JobID string `json:"job_id"`

@@ -3,7 +3,6 @@
 package caddymodule_test
 
 import (
-	"crypto/rand"
 	"net/http"
 	"strings"
 	"sync"
@@ -176,74 +175,4 @@ func TestCaddysOnAClusterAreOne(t *testing.T) {
 		require.True(t, strings.HasSuffix(watchers[i].saw(), "in_progress completed"))
 		require.Len(t, f.pollers(job, time.Time{}), 1)
 	}
-}
-
-// TestAnUpgradeUnderLoadLosesNothing stops one Caddy after the other and starts it with a
-// config in which the job has another name; the last one keeps the old name, and ends what
-// runs under it.
-func TestAnUpgradeUnderLoadLosesNothing(t *testing.T) {
-	f := newFleet(t, 3, onRedis(redistest.Start(t)))
-	f.backend.EveryJobSays(legacytest.Status{State: "pending"}, legacytest.Status{State: "running", Percent: 20}, legacytest.Status{State: "running", Percent: 40},
-		legacytest.Status{State: "running", Percent: 60}, legacytest.Status{State: "running", Percent: 80}, legacytest.Status{State: "done", URL: "/reports/files/{id}.pdf"})
-	var mu sync.Mutex
-	var watchers []*lookout
-	over := make(chan struct{})
-	var clients sync.WaitGroup
-	for range 3 {
-		clients.Go(func() {
-			for n := 0; ; n++ {
-				select {
-				case <-over:
-					return
-				case <-time.After(10 * time.Millisecond):
-				}
-				// As a balancer does that tries the next one: nothing was sent to one that is away.
-				id, ok := f.tryPost(f.all[n%3])
-				if !ok {
-					continue
-				}
-				mu.Lock()
-				watchers = append(watchers, f.observe(id, f.all[n%3], f.all[(n+1)%3], f.all[(n+2)%3]))
-				mu.Unlock()
-			}
-		})
-	}
-	for _, s := range f.all[:2] {
-		<-time.After(time.Second)
-		s.Terminate()
-		<-s.Exited
-		f.configure(s, f.storeLines, "renamed")
-		s.Start()
-	}
-	<-time.After(time.Second)
-	close(over)
-	clients.Wait()
-	var slowest time.Duration
-	for _, w := range watchers {
-		saw := w.saw()
-		require.True(t, strings.HasPrefix(saw, "created submitted delivered in_progress"), saw)
-		require.True(t, strings.HasSuffix(saw, "completed"), saw)
-		slowest = max(slowest, w.away)
-	}
-	for _, job := range f.backend.Jobs() {
-		require.LessOrEqual(t, f.backend.Posts(job.Client), 1)
-	}
-	t.Logf("%d intents, all ended; the longest that a stream was away is %s", len(watchers), slowest.Round(time.Millisecond))
-	require.NotEmpty(t, watchers)
-	require.Less(t, slowest, 5*time.Second)
-}
-
-// tryPost submits a job as a client of its own, if there is somebody to submit it to.
-func (f *fleet) tryPost(at *ship) (id string, ok bool) {
-	r, err := http.NewRequestWithContext(f.t.Context(), "POST", "http://"+at.addr+"/reports/generate", strings.NewReader(`{}`))
-	if err != nil {
-		panic(err)
-	}
-	r.Header.Set(legacytest.ClientHeader, rand.Text())
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return "", false
-	}
-	defer resp.Body.Close()
-	return resp.Header.Get("Intent-Id"), resp.StatusCode == http.StatusAccepted
 }

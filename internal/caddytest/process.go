@@ -3,6 +3,7 @@
 package caddytest
 
 import (
+	"cmp"
 	cryptorand "crypto/rand"
 	"fmt"
 	"io"
@@ -47,6 +48,7 @@ type Process struct {
 	Admin  string        // address for its admin API, which nobody else listens on
 	File   string        // its Caddyfile, written by Configure
 	Env    []string      // what its environment has besides that of the test
+	Binary string        // another Caddy than the test binary; "" for none
 	Under  []string      // a command that Start runs it under, as the same process; nil for none
 	Log    *Log          // what it has said
 	Exited chan struct{} // closed when it has ended
@@ -158,7 +160,7 @@ func (p *Process) Begin(cmd *exec.Cmd) {
 
 // Command is Caddy's command line.
 func (p *Process) Command(args ...string) *exec.Cmd {
-	cmd := exec.Command(os.Args[0], args...)
+	cmd := exec.Command(cmp.Or(p.Binary, os.Args[0]), args...)
 	cmd.Env = append(append(os.Environ(), asCaddy+"=1"), p.Env...)
 	return cmd
 }
