@@ -310,7 +310,12 @@ func TestStatsTellWhatIsKeptAndHowBackendsStand(t *testing.T) {
 	_, answer = s.admin("GET", "stats", "")
 	parked := answer["stores"].([]any)[0].(map[string]any)["parked"].([]any)[0].(map[string]any)
 	require.Equal(t, "report", parked["job"])
+	require.EqualValues(t, 1, parked["parked"])
 	require.NotContains(t, parked, "breaker")
+	_, answer = s.admin("GET", "?job=report", "")
+	require.Equal(t, true, answer["intents"].([]any)[0].(map[string]any)["parked"])
+	_, answer = s.admin("GET", id, "")
+	require.Equal(t, true, answer["intent"].(map[string]any)["parked"])
 }
 
 func TestChangesComeAtOnceAndThenAtMostOnceASecond(t *testing.T) {

@@ -36,6 +36,7 @@ type row struct {
 	PollFailures   int           `json:"poll_failures,omitempty"` // in a row
 	FailingSince   time.Time     `json:"failing_since,omitzero"`
 	DownSince      time.Time     `json:"backend_down_since,omitzero"`
+	Parked         bool          `json:"parked,omitempty"` // its job is in no config
 }
 
 func (s openStore) row(in *intent.Intent) row {
@@ -51,6 +52,7 @@ func (s openStore) row(in *intent.Intent) row {
 	if !in.Moved.IsZero() {
 		v.UnchangedSince = in.Moved.UTC()
 	}
+	v.Parked = s.engine.Parked(in)
 	p, _ := s.engine.Polling(in.ID)
 	v.LastPolledAt, v.NextPollAt = p.Last.UTC(), p.Next.UTC()
 	v.PollFailures, v.FailingSince, v.DownSince = p.Failures, p.Failing.UTC(), p.DownSince.UTC()

@@ -18,7 +18,7 @@ type storeStats struct {
 	Draining  bool           `json:"draining,omitempty"`
 	Backends  []backendStats `json:"backends"`
 	Parked    []jobStats     `json:"parked,omitempty"` // jobs that the config does not have and that have intents all the same
-	Kept      *store.Stats   `json:"kept,omitempty"`   // what is stored; left out if the store does not count
+	Kept      *store.Stats   `json:"kept,omitempty"`   // what is stored; left out if the store does not count, or is away
 }
 
 // A backendStats is how a backend stands. Its jobs share its limits.
@@ -34,6 +34,7 @@ type jobStats struct {
 	Scope       string                `json:"scope"`
 	Job         string                `json:"job"`
 	Active      map[intent.Status]int `json:"active"`                   // intents that this process holds, by status
+	Parked      int                   `json:"parked,omitempty"`         // intents that wait for their deadline, since no config has the job; of all who share the store
 	Unchanged   float64               `json:"oldest_unchanged_seconds"` // how long the backend has said nothing new of the one with the oldest news
 	Breaker     engine.BreakerState   `json:"breaker,omitempty"`        // closed, open, releasing; none without a backend
 	DownSince   time.Time             `json:"down_since,omitzero"`
@@ -58,7 +59,7 @@ func backendsOf(e *engine.Engine) []backendStats {
 
 func newJobStats(c *engine.JobCensus) jobStats {
 	return jobStats{
-		Scope: c.Scope, Job: c.Name, Active: c.Active, Unchanged: c.Unchanged.Round(time.Millisecond).Seconds(), Breaker: c.Breaker, Undelivered: c.Undelivered,
+		Scope: c.Scope, Job: c.Name, Active: c.Active, Parked: c.Parked, Unchanged: c.Unchanged.Round(time.Millisecond).Seconds(), Breaker: c.Breaker, Undelivered: c.Undelivered,
 	}
 }
 
@@ -96,10 +97,12 @@ func serveStats(w http.ResponseWriter, r *http.Request) error {
 		v := s.stats()
 		if c, ok := s.store.(counting); ok {
 			kept, err := c.Stats(r.Context())
-			if err != nil {
+			switch {
+			case err == nil:
+				v.Kept = &kept
+			case !errors.Is(err, store.ErrUnavailable): // then all else is worth knowing
 				return err
 			}
-			v.Kept = &kept
 		}
 		all = append(all, v)
 	}

@@ -203,7 +203,7 @@ func serveReplay(w http.ResponseWriter, r *http.Request) error {
 	case !m.Dead:
 		return &observe.Problem{Status: http.StatusConflict, Code: "not_dead", Message: "it was not given up: the next try comes by itself at " + m.Due.UTC().Format(time.RFC3339)}
 	}
-	m.Dead, m.Attempts, m.Due = false, 0, time.Now()
+	m.Dead, m.Attempts, m.Due = false, 0, s.store.Now()
 	if err := s.store.Keep(r.Context(), m); err != nil {
 		return letterProblem(r.PathValue("id"), err)
 	}

@@ -18,6 +18,7 @@ func gauge(name, help string, labels ...string) *prometheus.Desc {
 var (
 	activeGauge    = gauge("active", "Intents that have not ended and are held by this process.", "scope", "job", "status")
 	unchangedGauge = gauge("oldest_unchanged_seconds", "How long the backend has said nothing new of the running intent with the oldest news.", "scope", "job")
+	parkedGauge    = gauge("parked", "Intents that wait for their deadline, because no config has their job; of all that share the store.", "scope", "job")
 	queueGauge     = gauge("queue_depth", "Submits that are stored and wait for the backend.", "scope", "job")
 	breakerGauge   = gauge("breaker", "1 for the state that the job's breaker is in.", "scope", "job", "state")
 	observersGauge = gauge("observers", "Open streams.")
@@ -26,7 +27,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (census) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{activeGauge, unchangedGauge, queueGauge, breakerGauge, observersGauge, storeGauge} {
+	for _, d := range []*prometheus.Desc{activeGauge, parkedGauge, unchangedGauge, queueGauge, breakerGauge, observersGauge, storeGauge} {
 		to <- d
 	}
 }
@@ -49,6 +50,7 @@ func (c census) Collect(to chan<- prometheus.Metric) {
 				set(activeGauge, float64(j.Active[s]), j.Scope, j.Name, string(s))
 			}
 		}
+		set(parkedGauge, float64(j.Parked), j.Scope, j.Name)
 		set(unchangedGauge, j.Unchanged.Seconds(), j.Scope, j.Name)
 		set(queueGauge, float64(j.Undelivered), j.Scope, j.Name)
 		for _, s := range engine.BreakerStates() {

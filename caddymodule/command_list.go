@@ -137,6 +137,8 @@ func (v *row) note(now time.Time) string {
 		say("unknown state %q", v.UnknownState)
 	}
 	switch {
+	case v.Parked:
+		say("its job is in no config: it waits for its deadline")
 	case !v.DownSince.IsZero():
 		say("backend down for %s", ago(v.DownSince, now))
 	case v.Waiting != "":

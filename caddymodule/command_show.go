@@ -188,6 +188,8 @@ func (v *detail) sayPolling(say func(name, format string, args ...any), now time
 		say("cancel", "%s", v.Cancel)
 	}
 	switch {
+	case v.Parked:
+		say("held", "by nobody who could poll it: job %s is in no config; it waits for its deadline, or for caddy intents end", v.jobName())
 	case !v.Holder.Here:
 		say("held", "by another process, or by nobody yet")
 	case v.Holder.Doing == "":

@@ -63,7 +63,7 @@ func (v *storeStats) print(w io.Writer, now time.Time) error {
 		}
 	}
 	for i := range v.Parked {
-		fmt.Fprintf(t, "%s\tnot in the config\t-\n", v.Parked[i].cells(now))
+		fmt.Fprintf(t, "%s\tnot in the config; they wait for their deadline\t-\n", v.Parked[i].cells(now))
 	}
 	return t.Flush()
 }
@@ -80,6 +80,9 @@ func (j *jobStats) cells(now time.Time) string {
 	}
 	if !j.DownSince.IsZero() {
 		breaker += " for " + ago(j.DownSince, now)
+	}
+	if active == 0 && j.Parked > 0 { // nobody holds them
+		active = j.Parked
 	}
 	return fmt.Sprintf("%s\t%d\t%s\t%s\t%d\t%d", jobName(j.Scope, j.Job), active, unchanged, breaker, j.InLine, j.Undelivered)
 }

@@ -69,8 +69,8 @@ type errand struct{ job, under string }
 
 var (
 	ordinary = errand{"report", ""}
-	renamed = errand{"renamed", ""} // the same at the backend
-	steady  = errand{"steady", "/steady"}
+	renamed  = errand{"renamed", ""} // the same at the backend
+	steady   = errand{"steady", "/steady"}
 )
 
 // routes have the backend at its own paths and below another one, for two jobs.

@@ -4,7 +4,9 @@ package caddymodule_test
 
 import (
 	"crypto/rand"
+	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -43,7 +45,7 @@ func (c *crowd) submit() {
 		select {
 		case <-c.over:
 			return
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(50 * time.Millisecond):
 		}
 		// As a balancer does that tries the next one: nothing was sent to one that is away.
 		all := c.f.all
@@ -125,6 +127,30 @@ func (e *lasting) goesOn(message string) map[string]int {
 	return e.f.pollers(e.job, since)
 }
 
+// sees waits until a Caddy tells its operator that an intent is parked, in all places, or
+// that it is not.
+func (f *fleet) sees(s *ship, e *lasting, job string, parked bool) {
+	f.t.Helper()
+	asked := map[string]string{
+		"list --job " + job + " --limit 1000": e.id + ` +` + job + ` .*its job is in no config`,
+		"show " + e.id:                        `by nobody who could poll it: job ` + job + ` is in no config`,
+		"stats":                               `(?m)^` + job + ` .*not in the config`,
+	}
+	for words, want := range asked {
+		require.Eventually(f.t, func() bool {
+			out, err := s.Run(append(append([]string{"intents"}, strings.Fields(words)...), "--address", s.Admin)...)
+			require.NoError(f.t, err, out)
+			return regexp.MustCompile(want).MatchString(out) == parked
+		}, time.Minute, 50*time.Millisecond, "caddy intents %s", words)
+	}
+	resp, err := http.Get("http://" + s.Admin + "/metrics")
+	require.NoError(f.t, err)
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	require.NoError(f.t, err)
+	require.Equal(f.t, parked, regexp.MustCompile(`caddy_intents_parked{job="`+job+`",scope="default"} [1-9]`).Match(text))
+}
+
 // recorded is a field of an intent's hash in Redis.
 func recorded(t *testing.T, server *redistest.Server, id, field string) string {
 	t.Helper()
@@ -171,6 +197,8 @@ func TestAnUpgradeUnderLoadLosesNothing(t *testing.T) {
 	require.Contains(t, recorded(t, server, both.id, "o"), `"next":1`, "and what is written once")
 	require.NotContains(t, recorded(t, server, both.id, "l"), `"next":1`, "what every change writes anew is of who changed it last")
 	require.Empty(t, f.pollers(young.job, since))
+	f.sees(b, young, "renamed", true)
+	f.sees(b, old, "report", false)
 	a.Start()
 	require.Equal(t, []string{"a"}, keys(young.goesOn("a is back")))
 
@@ -181,6 +209,7 @@ func TestAnUpgradeUnderLoadLosesNothing(t *testing.T) {
 	both.goesOn("all are new")
 	young.goesOn("all are new")
 	require.Empty(t, f.pollers(old.job, since), "nobody has its job")
+	f.sees(a, old, "report", true)
 	f.becomes(c, "", ordinary, steady)
 	require.Equal(t, []string{"c"}, keys(old.goesOn("one went back")))
 
@@ -200,4 +229,3 @@ func keys(by map[string]int) (names []string) {
 	}
 	return names
 }
-

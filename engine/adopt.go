@@ -26,7 +26,7 @@ type Adoption struct {
 // Adopt stores an intent for a job and follows it from here on. There is one intent
 // for a job: who comes second is answered store.ErrExists.
 func (e *Engine) Adopt(ctx context.Context, a Adoption) (intent.Intent, error) {
-	now := time.Now()
+	now := e.store.Now()
 	in := intent.Intent{ID: intent.NewID(now, store.ShardAt("", now)), Origin: a.Origin}
 	in.Scope, in.Job = a.Job.Scope, a.Job.Name
 	in.Created, in.Deadline = now, now.Add(a.Job.Deadline)

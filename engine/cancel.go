@@ -88,7 +88,7 @@ func (e *Engine) cancelSeized(ctx context.Context, h *held, c Cancellation) (int
 	switch said := e.askCancel(ctx, job, &in, c.Header); said {
 	case cancelNotConfigured, adapter.CancelAccepted.String():
 		failpoint.Hit(failpoint.Canceling)
-		next, events := in.End(intent.Canceled, intent.Details{Error: canceledBy(c), Backend: said}, time.Now())
+		next, events := in.End(intent.Canceled, intent.Details{Error: canceledBy(c), Backend: said}, e.store.Now())
 		in, s, err := e.conclude(ctx, h, step{}, in, next, events)
 		if err != nil && said != cancelNotConfigured {
 			e.mu.Lock()
@@ -110,7 +110,7 @@ func (e *Engine) cancelUndelivered(ctx context.Context, h *held, in intent.Inten
 	if in.Outgoing.Sent {
 		said = "unknown"
 	}
-	next, events := in.End(intent.Canceled, intent.Details{Error: canceledBy(c), Backend: said}, time.Now())
+	next, events := in.End(intent.Canceled, intent.Details{Error: canceledBy(c), Backend: said}, e.store.Now())
 	return e.conclude(ctx, h, step{}, in, next, events)
 }
 
@@ -160,7 +160,7 @@ func (e *Engine) outcomeOf(ctx context.Context, h *held, job *Job, in intent.Int
 	if r.Fetch != nil {
 		r.Reading = e.fetchResult(ctx, job, &in, *r.Fetch, r.Reading)
 	}
-	next, events := in.Apply(r.Reading, time.Now())
+	next, events := in.Apply(r.Reading, e.store.Now())
 	return e.conclude(ctx, h, s, in, next, events)
 }
 

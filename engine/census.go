@@ -13,6 +13,7 @@ type JobCensus struct {
 	Active      map[intent.Status]int // how many have not ended
 	Unchanged   time.Duration         // how long the backend has said nothing new of the one with the oldest news
 	Undelivered int                   // submits that wait for the backend
+	Parked      int                   // how many wait for their deadline, because no config has the job; of all who share the store
 	Breaker     BreakerState          // "" if no config has the job any more
 }
 
@@ -41,9 +42,14 @@ func (e *Engine) Census() []JobCensus {
 	for n := range jobs {
 		e.tallyOf(e.intern(n)) // one that nobody has submitted yet is to be seen, too
 	}
+	for n := range e.unheld {
+		if jobs[n] == nil {
+			e.tallyOf(e.intern(n))
+		}
+	}
 	var all []JobCensus
 	for n, t := range e.tallies {
-		if job := jobs[*n]; job != nil || t.held() > 0 {
+		if job := jobs[*n]; job != nil || t.held()+e.unheld[*n] > 0 {
 			all = append(all, e.censusOf(n, t, job))
 		}
 	}
@@ -58,7 +64,12 @@ func (e *Engine) censusOf(n *JobName, t *tally, job *Job) JobCensus {
 	if oldest := t.unchanged.next(); oldest != never {
 		c.Unchanged = max(e.now().sub(oldest), 0)
 	}
-	if job != nil {
+	switch {
+	case job == nil && e.ledger == nil:
+		c.Parked = t.held()
+	case job == nil:
+		c.Parked = e.unheld[*n]
+	default:
 		c.Breaker = BreakerClosed
 		if l := e.lanes[job.Backend.Name]; l != nil && l.circuits[n] != nil {
 			c.Breaker = breakerStates[l.circuits[n].state]

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/store"
@@ -182,7 +181,7 @@ func (e *Engine) lackCredentials(in *intent.Intent, next intent.Intent, job *Job
 		}
 		e.log().Warn("the backend refuses polls for lack of credentials", attrs...)
 	}
-	return next.Wait(WaitingForCredentials, time.Now())
+	return next.Wait(WaitingForCredentials, e.store.Now())
 }
 
 // warnCookie tells once that the backend sets cookies on polls: nobody gets them.

@@ -154,7 +154,7 @@ func (e *Engine) conclusion(ctx context.Context, h *held, s step, in *intent.Int
 
 // delivered makes the intent one that is polled.
 func (e *Engine) delivered(ctx context.Context, h *held, s step, in *intent.Intent, d adapter.DeliveryReading) step {
-	now := time.Now()
+	now := e.store.Now()
 	next := *in
 	next.Outgoing = nil
 	next.Memory = d.Submit.Memory
@@ -182,7 +182,7 @@ func (e *Engine) tryLater(ctx context.Context, h *held, s step, in *intent.Inten
 		why.Code = intent.CodeSubmitUncertain
 	}
 	next.Outgoing = &intent.Outgoing{Head: in.Outgoing.Head, Until: in.Outgoing.Until, Sent: d.Outcome == adapter.Uncertain || s.doubt}
-	now := time.Now()
+	now := e.store.Now()
 	next.Due = now.Add(s.next)
 	next, events := next.Miss(why, next.Due, now)
 	return e.keepAnswer(ctx, h, s, in.Seq, next, events)
@@ -197,12 +197,12 @@ func (e *Engine) giveUp(ctx context.Context, h *held, s step, in *intent.Intent)
 		return e.endDelivery(ctx, h, s, in, intent.Error{Code: intent.CodeUndelivered, Category: intent.ByBackend, Retryable: true,
 			Message: "the backend could not take the request for as long as it may wait"})
 	}
-	next, events := in.End(intent.TimedOut, intent.Details{Error: deadlinePassed()}, time.Now())
+	next, events := in.End(intent.TimedOut, intent.Details{Error: deadlinePassed()}, e.store.Now())
 	return e.append(ctx, h, s, in.Seq, next, events)
 }
 
 func (e *Engine) endDelivery(ctx context.Context, h *held, s step, in *intent.Intent, why intent.Error) step {
-	next, events := in.End(intent.Failed, intent.Details{Error: &why}, time.Now())
+	next, events := in.End(intent.Failed, intent.Details{Error: &why}, e.store.Now())
 	return e.keepAnswer(ctx, h, s, in.Seq, next, events)
 }
 

@@ -63,6 +63,7 @@ type Engine struct {
 	expiring    int                     // goroutines of expire
 	overdue     []*held                 // wait for one of them; busy
 	parked      map[*held]struct{}      // their job is in no config; in the heap for their deadline only
+	unheld      map[JobName]int         // intents that nobody held when that was last looked at; nil if the store grants for ever
 	resting     map[*held]chan struct{} // closed when the step under way is over; only where somebody waits for that
 	undelivered map[JobName]int         // submits that wait for the backend, or for the store
 	credentials map[JobName][]string    // names of headers that a submit of the job had
@@ -182,6 +183,16 @@ func (e *Engine) begin(h *held, now moment) {
 	}
 }
 
+// Parked reports whether an intent waits for nothing but its deadline, because no config
+// has its job: not this one, and, where several share the store, none of those that are
+// there, as of a few seconds ago.
+func (e *Engine) Parked(in *intent.Intent) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := JobName{Scope: in.Scope, Name: in.Job}
+	return !in.Status.Terminal() && e.settings.Load().Jobs[n] == nil && (e.ledger == nil || e.unheld[n] > 0)
+}
+
 // park leaves h alone until its deadline or the next change of settings. The
 // caller holds e.mu.
 func (e *Engine) park(h *held) {
@@ -202,7 +213,7 @@ func (e *Engine) hear(s store.Signal) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	until := e.at(s.Until)
+	until := e.now().add(time.Until(s.Until.Round(0))) // by the clock of this machine
 	h, ok := e.holds[s.ID]
 	if !ok {
 		e.rememberEarly(s.ID, until)
@@ -253,20 +264,20 @@ func (e *Engine) wakeLocked() {
 
 func (e *Engine) now() moment { return moment(time.Since(e.begun)) }
 
-// at turns a time of the wall clock into a moment, once: from then on the
-// engine's own clock counts.
+// at turns a time that is stored into a moment, once: from then on the engine's own
+// clock counts.
 func (e *Engine) at(t time.Time) moment {
 	if t.IsZero() {
 		return 0
 	}
-	return e.now().add(time.Until(t.Round(0)))
+	return e.now().add(t.Round(0).Sub(e.store.Now()))
 }
 
 func (e *Engine) wall(m moment) time.Time {
 	if m == never {
 		return time.Time{}
 	}
-	return time.Now().Add(m.sub(e.now()))
+	return e.store.Now().Add(m.sub(e.now()))
 }
 
 // claimBatch bounds how many intents are in memory while they are taken over.
@@ -319,9 +330,10 @@ func (e *Engine) resume(h *store.Held) {
 // the job cannot be known.
 func (e *Engine) endUncertain(ctx context.Context, h *store.Held) {
 	failpoint.Hit(failpoint.Uncertain)
-	in, events := h.Intent.Begin(time.Now())
+	now := e.store.Now()
+	in, events := h.Intent.Begin(now)
 	why := uncertain("the request was sent and its answer was not received")
-	in, last := in.End(intent.Failed, intent.Details{Error: &why}, time.Now())
+	in, last := in.End(intent.Failed, intent.Details{Error: &why}, now)
 	e.close(&in)
 	change := store.Change{Intent: in, Epoch: h.Epoch, Events: append(events, last...)}
 	err := e.pay(ctx, debt{in.ID, func(ctx context.Context) error {

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"time"
 
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/internal/failpoint"
@@ -58,7 +57,7 @@ func (e *Engine) expireOnce(h *held) step {
 	if in.Outgoing != nil {
 		return e.giveUp(e.ctx, h, step{}, &in)
 	}
-	next, events := in.End(intent.TimedOut, intent.Details{Error: deadlinePassed()}, time.Now())
+	next, events := in.End(intent.TimedOut, intent.Details{Error: deadlinePassed()}, e.store.Now())
 	return e.append(e.ctx, h, step{}, in.Seq, next, events)
 }
 
@@ -70,7 +69,7 @@ func (e *Engine) cancelAtDeadline(ctx context.Context, job *Job, in intent.Inten
 	if in.UnknownState == "" {
 		why.Backend = e.askCancel(ctx, job, &in, nil)
 	}
-	next, last := in.End(intent.TimedOut, why, time.Now())
+	next, last := in.End(intent.TimedOut, why, e.store.Now())
 	return next, append(events, last...)
 }
 

@@ -20,24 +20,24 @@ func (e *Engine) miss(h *held, s step, in intent.Intent, r adapter.PollReading) 
 	if r.Outcome != adapter.Gone && in.Missing < s.job.Pace.Grace {
 		return in, nil
 	}
-	return goneAs(in, r.Reason)
+	return goneAs(in, r.Reason, e.store.Now())
 }
 
 // goneAs ends an intent whose job the backend does not know (any more): as what the
 // cancel made of it, if there was one.
-func goneAs(in intent.Intent, reason string) (intent.Intent, []intent.Event) {
+func goneAs(in intent.Intent, reason string, now time.Time) (intent.Intent, []intent.Event) {
 	if in.Cancel != "" {
 		return in.End(intent.Canceled, intent.Details{Error: &intent.Error{
 			Code:     intent.CodeCanceled,
 			Message:  "the backend does not know the job any more, after a cancel was sent to it: " + reason,
 			Category: intent.ByClient,
-		}}, time.Now())
+		}}, now)
 	}
 	return in.End(intent.Failed, intent.Details{Error: &intent.Error{
 		Code:     intent.CodeJobLost,
 		Message:  "the backend does not know the job (any more): " + reason,
 		Category: intent.ByProtocol,
-	}}, time.Now())
+	}}, now)
 }
 
 // NoteCancel notes that a client has canceled a job at the backend, past us, and the

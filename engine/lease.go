@@ -62,6 +62,7 @@ func (e *Engine) renewAll(k *keeping) bool {
 		return false
 	}
 	k.renewed = time.Now()
+	e.countUnheld()
 	return true
 }
 
@@ -132,6 +133,28 @@ func (e *Engine) claimFree(k *keeping) {
 		}
 		if len(batch) < claimBatch || time.Since(asked) > e.ledger.term/renewsPerTerm {
 			return
+		}
+	}
+}
+
+// countUnheld looks which intents nobody holds, and tells of jobs that nobody has. What
+// was free a look ago, too, is not just on its way from one replica to another.
+func (e *Engine) countUnheld() {
+	unheld, err := e.store.Unheld(e.ctx)
+	if err != nil {
+		if e.ctx.Err() == nil {
+			e.log().Error("counting intents that nobody holds", "err", err)
+		}
+		return
+	}
+	g := e.settings.Load()
+	e.mu.Lock()
+	before := e.unheld
+	e.unheld = unheld
+	e.mu.Unlock()
+	for n, count := range unheld {
+		if g != noSettings && g.Jobs[n] == nil && before[n] > 0 && e.told.first("parked", n.Scope, n.Name) {
+			g.Logger.Warn("intents of a job that no config has wait for their deadline", "scope", n.Scope, "job", n.Name, "count", count)
 		}
 	}
 }

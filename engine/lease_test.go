@@ -98,7 +98,11 @@ type cable struct {
 
 	losesEnd atomic.Bool                   // the next end is stored, read once, and lost in a failover
 	ended    atomic.Pointer[intent.Intent] // what is read then
+
+	ahead time.Duration // of this machine's clock is that of the store
 }
+
+func (c *cable) Now() time.Time { return c.Store.Now().Add(c.ahead) }
 
 func (c *cable) whole() error {
 	if c.cut.Load() {
@@ -340,12 +344,94 @@ func TestAnIntentOfAJobThatAReplicaLacksGoesToOneThatHasIt(t *testing.T) {
 		a.reload(a.asked.bring, rename("renamed"))
 		a.advance(2*time.Second + term + time.Second)
 		require.Positive(t, b.engineHolds(id))
+		a.advance(term)
+		in := a.get(id)
+		require.False(t, a.engine.Parked(&in), "b has its job")
+		require.Empty(t, a.parked())
 		b.reload(b.asked.bring, rename("renamed"))
 		b.advance(time.Hour)
 		require.Equal(t, []int{0, 0}, []int{a.engineHolds(id), b.engineHolds(id)}, "it is parked: nobody has its job")
 		require.Len(t, b.log.with("left to replicas that have it"), 1)
+		for _, r := range all {
+			in := r.get(id)
+			require.True(t, r.engine.Parked(&in))
+			require.Equal(t, 1, r.parked()["report"])
+			require.Len(t, r.log.with("a job that no config has"), 1)
+		}
 		b.advance(23 * time.Hour)
 		require.Equal(t, intent.TimedOut, b.get(id).Status, "somebody ends it")
+	})
+}
+
+// The clocks of the machines can be wrong: one for all is that of the store. It is months
+// away here, so that a date by another clock is seen.
+func TestWhatReplicasStoreIsDatedByTheClockOfTheStore(t *testing.T) {
+	for _, ahead := range []time.Duration{100 * 24 * time.Hour, -100 * 24 * time.Hour} {
+		replicas(t, 2, func(t *testing.T, all []*replica) {
+			a, b := all[0], all[1]
+			a.cable.ahead, b.cable.ahead = ahead, ahead
+			begun := a.store.Now()
+			id, job := a.submit()
+			other, _ := a.submit()
+			b.watch(id, 2*time.Minute)
+			a.advance(time.Minute)
+			require.InDelta(t, 37, a.polls(), 8, "30 for who watches")
+			a.dies()
+			b.advance(term + 3*time.Second)
+			b.backend.Finishes(job)
+			b.advance(3 * time.Second)
+			require.Equal(t, intent.Completed, b.get(id).Status)
+			b.advance(23*time.Hour + 58*time.Minute)
+			require.Equal(t, intent.InProgress, b.get(other).Status, "its deadline is a day after its begin")
+			b.advance(time.Minute)
+			require.Equal(t, intent.TimedOut, b.get(other).Status)
+			for _, id := range []intent.ID{id, other} {
+				in, events, err := b.store.Events(t.Context(), id, 0)
+				require.NoError(t, err)
+				last := begun
+				for _, e := range events {
+					require.False(t, e.At.Before(last), "%s at %s", e.Type, e.At)
+					last = e.At
+				}
+				for _, at := range []time.Time{in.Created, in.Updated, in.Deadline, in.Expires} {
+					require.WithinDuration(t, begun, at, 49*time.Hour)
+				}
+			}
+			b.advance(engine.DefaultRetention - 2*time.Minute)
+			_, err := b.store.Get(t.Context(), other)
+			require.NoError(t, err)
+			b.advance(3 * time.Minute)
+			_, err = b.store.Get(t.Context(), other)
+			require.ErrorIs(t, err, store.ErrNotFound)
+		})
+	}
+}
+
+// parked counts the intents of jobs that no config has.
+func (r *tester) parked() map[string]int {
+	by := make(map[string]int)
+	for _, c := range r.engine.Census() {
+		if c.Parked > 0 {
+			by[c.Name] = c.Parked
+		}
+	}
+	return by
+}
+
+func TestIntentsOfAJobThatLeftTheConfigAreCountedAsParked(t *testing.T) {
+	inBubble(t, func(t *testing.T, et *tester) {
+		id, _ := et.submit()
+		et.advance(time.Second)
+		require.Empty(t, et.parked())
+		et.reload(func(job *engine.Job, _ *adapter.Spec) { job.Name = "renamed" })
+		et.advance(time.Second)
+		in := et.get(id)
+		require.True(t, et.engine.Parked(&in))
+		require.Equal(t, map[string]int{"report": 1}, et.parked())
+		et.reload()
+		et.advance(time.Second)
+		require.False(t, et.engine.Parked(&in))
+		require.Empty(t, et.parked())
 	})
 }
 

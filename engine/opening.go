@@ -23,7 +23,7 @@ type opening struct {
 // open makes the job that the answer names an intent. What the answer says of the
 // job's state comes with it.
 func (x *exchange) open(r adapter.SubmitReading) opening {
-	now := time.Now()
+	now := x.engine.store.Now()
 	var in intent.Intent
 	if x.reservation != nil {
 		in = x.reservation.Intent
@@ -150,7 +150,7 @@ func (e *Engine) clearUp(lease store.Lease, o *opening) debt {
 // the store has it.
 func (e *Engine) withdraw(ctx context.Context, lease store.Lease, in *intent.Intent) error {
 	next, events := in.End(intent.Failed, intent.Details{Error: &intent.Error{Code: intent.CodeUndelivered, Category: intent.ByGateway, Retryable: true,
-		Message: "it was refused, because the store did not say whether it has it"}}, time.Now())
+		Message: "it was refused, because the store did not say whether it has it"}}, e.store.Now())
 	e.close(&next)
 	if err := e.store.Append(ctx, store.Change{Intent: next, Epoch: lease.Epoch, After: in.Seq, Events: events}); err != nil {
 		return err

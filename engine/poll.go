@@ -298,7 +298,7 @@ func (e *Engine) read(ctx context.Context, h *held, s step, in *intent.Intent, q
 		s.told = r.Reading.Status.Terminal()
 		s.unknown = r.Reading.UnknownState != ""
 		e.warnUnknown(in, r.Reading.UnknownState)
-		next, events := next.Apply(r.Reading, time.Now())
+		next, events := next.Apply(r.Reading, e.store.Now())
 		return next, events, s
 	case adapter.Unavailable:
 		s.outcome = unavailable
@@ -323,7 +323,7 @@ func (e *Engine) read(ctx context.Context, h *held, s step, in *intent.Intent, q
 			next.Unreadable += s.started.sub(h.polled)
 		}
 		if next.Unreadable >= s.job.Pace.GiveUp {
-			next, events := next.End(intent.Failed, intent.Details{Error: gaveUp(r, s.job.Pace.GiveUp)}, time.Now())
+			next, events := next.End(intent.Failed, intent.Details{Error: gaveUp(r, s.job.Pace.GiveUp)}, e.store.Now())
 			return next, events, s
 		}
 		if h.failures+1 >= waitAfter && e.told.first("unreadable", in.Scope, in.Job) {
@@ -383,7 +383,7 @@ func (e *Engine) wait(h *held, in intent.Intent, why string) (intent.Intent, []i
 	if h.failures+1 < waitAfter {
 		return in, nil
 	}
-	return in.Wait(why, time.Now())
+	return in.Wait(why, e.store.Now())
 }
 
 func gaveUp(r adapter.PollReading, after time.Duration) *intent.Error {
@@ -456,7 +456,7 @@ func (e *Engine) appended(h *held, s step, next *intent.Intent, events []intent.
 
 // close leaves of an intent that has ended what is kept of it, and notes for how long.
 func (e *Engine) close(in *intent.Intent) {
-	in.Expires = e.expiry(in, time.Now())
+	in.Expires = e.expiry(in, e.store.Now())
 	in.Sealed, in.Outgoing = "", nil
 }
 

@@ -122,7 +122,7 @@ func (x *exchange) readWhole(r *http.Request) ([]byte, error) {
 // postpone makes the request an intent that is to be delivered at once, or as soon as
 // that is possible.
 func (x *exchange) postpone(r *http.Request, body []byte) (opening, error) {
-	now := time.Now()
+	now := x.engine.store.Now()
 	var in intent.Intent
 	if x.reservation != nil {
 		in = x.reservation.Intent

@@ -312,7 +312,7 @@ func (e *Engine) take(ctx context.Context, h *held, a adapter.Answer, asked mome
 		r.Reading = e.fetchResult(ctx, s.job, &in, *r.Fetch, r.Reading)
 	}
 	s.told = r.Reading.Status.Terminal()
-	next, events := next.Apply(r.Reading, time.Now())
+	next, events := next.Apply(r.Reading, e.store.Now())
 	if len(events) == 0 && !learnt(&in, &next) {
 		return s
 	}

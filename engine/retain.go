@@ -25,7 +25,7 @@ func (e *Engine) retain() {
 
 func (e *Engine) purge() {
 	for {
-		n, err := e.store.Purge(e.ctx, time.Now(), purgeBatch)
+		n, err := e.store.Purge(e.ctx, e.store.Now(), purgeBatch)
 		if err != nil && e.ctx.Err() == nil {
 			e.log().Error("removing expired intents", "err", err)
 		}

@@ -134,6 +134,6 @@ func (e *Engine) endSeized(ctx context.Context, h *held, w Ending) (intent.Inten
 		Code:     intent.CodeOperator,
 		Message:  cmp.Or(w.Reason, "an operator ended it"),
 		Category: cmp.Or(w.Category, intent.ByClient),
-	}}, time.Now())
+	}}, e.store.Now())
 	return e.conclude(ctx, h, step{}, in, next, events)
 }

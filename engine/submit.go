@@ -237,7 +237,7 @@ func acceptNoStream(h http.Header) {
 func (x *exchange) reserve() error {
 	ctx, cancel := context.WithTimeout(x.ctx, storeTimeout)
 	defer cancel()
-	in := x.newIntent(time.Now())
+	in := x.newIntent(x.engine.store.Now())
 	held, err := x.engine.store.Reserve(ctx, in)
 	if inDoubt(err) {
 		x.engine.owe(debt{in.ID, func(ctx context.Context) error { return x.engine.dropDoubtful(ctx, in.ID) }})

@@ -170,6 +170,9 @@ func (l *log) end(in *Intent, status Status, now time.Time) {
 }
 
 func (l *log) add(in *Intent, t EventType, status Status, details Details, now time.Time) {
+	if now.Before(in.Updated) {
+		now = in.Updated // another machine's clock was ahead: what comes later is not earlier
+	}
 	in.Status = status
 	in.Seq++
 	in.Updated = now

@@ -111,6 +111,10 @@ type Store interface {
 	// belongs to them, and tells how many it removed.
 	Purge(ctx context.Context, now time.Time, n int) (int, error)
 
+	// Now is the time by which all that is stored is dated. Where several machines share
+	// the store it is their common one, whatever their clocks say.
+	Now() time.Time
+
 	// Close ends the store: what was accepted is written, every later call
 	// answers ErrUnavailable. Closing twice does no harm.
 	Close() error
@@ -207,6 +211,11 @@ type Holder interface {
 
 	// Release ends holding before the lease does; the intent can be claimed at once.
 	Release(ctx context.Context, l Lease) error
+
+	// Unheld counts the intents that could be claimed now, by job. Of a job that somebody
+	// has they soon are, so what stays is of jobs that nobody has. A store that one
+	// process has alone need not count: that one has claimed all there are.
+	Unheld(ctx context.Context) (map[JobName]int, error)
 }
 
 // A JobName is the name of a job of the config within its scope.

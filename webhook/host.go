@@ -136,7 +136,7 @@ func (hs *hosts) done(name string, a attempt, took time.Duration, now time.Time)
 		hs.waiting -= len(held)
 		until, why = h.held, h.failure
 	}
-	hs.forget(name, h)
+	hs.forget(name, h, now)
 	return held, until, why
 }
 
@@ -152,13 +152,13 @@ func (h *host) fail(why string, now time.Time) {
 }
 
 // stopped notes that a try was cut off by us, which says nothing about the host.
-func (hs *hosts) stopped(name string) {
+func (hs *hosts) stopped(name string, now time.Time) {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
 	h := hs.known[name]
 	h.sending--
 	hs.sending--
-	hs.forget(name, h)
+	hs.forget(name, h, now)
 }
 
 // behind reports whether messages were put back whose turn is still to come.
@@ -174,8 +174,8 @@ func (hs *hosts) behind(now time.Time) bool {
 }
 
 // forget forgets a host of which nothing needs to be known. The caller holds the mutex.
-func (hs *hosts) forget(name string, h *host) {
-	if h.sending == 0 && len(h.waiting) == 0 && h.silent == 0 && !h.booked.After(time.Now()) {
+func (hs *hosts) forget(name string, h *host, now time.Time) {
+	if h.sending == 0 && len(h.waiting) == 0 && h.silent == 0 && !h.booked.After(now) {
 		delete(hs.known, name)
 	}
 }

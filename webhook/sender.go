@@ -29,6 +29,7 @@ type Outbox interface {
 	Keep(ctx context.Context, m store.Message) error
 	Discard(ctx context.Context, id store.MessageID) error
 	Messages(ctx context.Context, after store.MessageID, n int) ([]store.Message, error)
+	Now() time.Time
 }
 
 // Config is what a [Sender] works with. All but Sent is needed.
@@ -112,7 +113,7 @@ func (s *Sender) Stop() {
 	s.trying.Wait()
 	var waiting []store.Message
 	for _, p := range s.hosts.empty() {
-		p.message.Due = time.Now()
+		p.message.Due = s.Outbox.Now()
 		waiting = append(waiting, p.message)
 	}
 	s.keepAll(waiting)
@@ -140,7 +141,7 @@ func (s *Sender) deliver() {
 			return
 		}
 		pause := lookEvery
-		if s.hosts.behind(time.Now()) {
+		if s.hosts.behind(s.Outbox.Now()) {
 			pause = lookWhenBehind
 		}
 		timer := time.NewTimer(pause)
@@ -167,7 +168,7 @@ func (s *Sender) sleep(d time.Duration) bool {
 // deliverOnce starts a try of what is due, as far as there is room, and reports whether
 // there may be more. What it cannot try is due later: those behind it have their turn.
 func (s *Sender) deliverOnce(ctx context.Context) (more bool) {
-	now := time.Now()
+	now := s.Outbox.Now()
 	messages, err := s.Outbox.Collect(ctx, now, now.Add(lease), collectAtOnce)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -194,7 +195,7 @@ func (s *Sender) begin(ctx context.Context, m *store.Message, till time.Time) bo
 		return false
 	}
 	p := parcel{message: *m, target: target, host: hostOf(target.URL), lease: till}
-	switch v, until, why := s.hosts.admit(p, time.Now()); v {
+	switch v, until, why := s.hosts.admit(p, s.Outbox.Now()); v {
 	case sendIt:
 		s.trying.Go(func() { s.try(ctx, p) })
 	case putBack:
@@ -217,22 +218,22 @@ func (s *Sender) miss(m *store.Message, why string) {
 		return
 	}
 	m.Failure = why
-	m.Due = time.Now().Add(pause(max(m.Attempts, 1)))
+	m.Due = s.Outbox.Now().Add(pause(max(m.Attempts, 1)))
 	s.report(Postponed)
 }
 
 // try sends a message once, and starts what has waited for that. Its goroutine is joined
 // by Stop.
 func (s *Sender) try(ctx context.Context, p parcel) {
-	m, began := p.message, time.Now()
+	m, began := p.message, s.Outbox.Now()
 	a := s.send(ctx, &m, p.target)
 	if !a.taken && ctx.Err() != nil { // we stop: that says nothing about the receiver
-		s.hosts.stopped(p.host)
-		m.Due = time.Now()
+		m.Due = s.Outbox.Now()
+		s.hosts.stopped(p.host, m.Due)
 		s.keep(m)
 		return
 	}
-	now := time.Now()
+	now := s.Outbox.Now()
 	held, until, why := s.hosts.done(p.host, a, now.Sub(began), now)
 	for next, ok := s.hosts.next(now); ok; next, ok = s.hosts.next(now) {
 		s.trying.Go(func() { s.try(ctx, next) })
@@ -265,7 +266,7 @@ func (s *Sender) postpone(m *store.Message, why string, notBefore time.Time) {
 	}
 	m.Attempts++
 	m.Failure = why
-	if m.Due = time.Now().Add(pause(m.Attempts)); m.Due.Before(notBefore) {
+	if m.Due = s.Outbox.Now().Add(pause(m.Attempts)); m.Due.Before(notBefore) {
 		m.Due = notBefore
 	}
 	s.Logger().Debug("a webhook was not taken", "intent", m.Intent, "seq", m.Seq, "attempt", m.Attempts, "failure", why)
@@ -285,7 +286,7 @@ func pause(attempts int) time.Duration {
 func (s *Sender) bury(m *store.Message, why string) {
 	m.Attempts++
 	m.Dead, m.Failure = true, why
-	m.Due = time.Now()
+	m.Due = s.Outbox.Now()
 	s.Logger().Error("a webhook was given up", "intent", m.Intent, "job", m.Job, "seq", m.Seq, "attempt", m.Attempts, "failure", why)
 	s.report(Dropped)
 }
@@ -340,7 +341,7 @@ func (s *Sender) cleanOnce(ctx context.Context) {
 		}
 		for _, m := range page {
 			after = m.MessageID
-			if m.Dead && time.Since(m.Due) > keepDead {
+			if m.Dead && s.Outbox.Now().Sub(m.Due) > keepDead {
 				s.discard(m)
 			}
 		}

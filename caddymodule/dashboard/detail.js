@@ -181,7 +181,7 @@ const doing = { asking: "asking the backend", in_line: "in line for a poll", par
 function facts(list, v, now) {
 	const all = [
 		["Next poll", ahead(v.next_poll_at, now)],
-		["Doing", isOver(v.status) ? "" : v.holder.here ? doing[v.holder.doing ?? ""] ?? v.holder.doing : "held by another process"],
+		["Doing", isOver(v.status) ? "" : v.parked ? doing.parked : v.holder.here ? doing[v.holder.doing ?? ""] ?? v.holder.doing : "held by another process"],
 		["Still for", ago(v.unchanged_since, now)],
 		["Deadline", isOver(v.status) ? "" : v.deadline_at && ahead(v.deadline_at, now)],
 		["Watched by", isOver(v.status) ? "" : plural(v.watchers.streams, "stream")],

@@ -10,7 +10,8 @@ export const jobsOf = frame => frame.stores.flatMap(({ store, backends, parked =
 	...parked.map(job => ({ ...job, store })),
 ])
 
-export const runningOf = job => Object.values(job.active ?? {}).reduce((a, b) => a + b, 0)
+// Of a job that no config has, nobody may hold any: then they are parked all the same.
+export const runningOf = job => Math.max(Object.values(job.active ?? {}).reduce((a, b) => a + b, 0), job.parked ?? 0)
 
 export function renderJobs(frame, history, now, onPick) {
 	const jobs = jobsOf(frame)

@@ -44,7 +44,8 @@ export function remark(row, now) {
 	const all = []
 	if (row.error) all.push(row.error.code + ": " + row.error.message)
 	if (row.unknown_state && !isOver(row.status)) all.push(`unknown state “${row.unknown_state}”`)
-	if (row.backend_down_since) all.push("backend down for " + ago(row.backend_down_since, now))
+	if (row.parked) all.push("its job is in no config: it waits for its deadline")
+	else if (row.backend_down_since) all.push("backend down for " + ago(row.backend_down_since, now))
 	else if (row.waiting) all.push("waits for: " + row.waiting)
 	if (row.poll_failures) all.push(plural(row.poll_failures, "poll") + " failed, for " + ago(row.failing_since, now))
 	return { bad: all.length > 0, text: all.join("; ") || row.message || "" }

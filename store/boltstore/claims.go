@@ -41,6 +41,9 @@ func (s *Store) held(id intent.ID, r *record) bool {
 // Term is the method of [store.Holder]. Leases of this store never end.
 func (s *Store) Term() time.Duration { return 0 }
 
+// Unheld is the method of [store.Holder]. Who has the file has claimed all that is in it.
+func (s *Store) Unheld(context.Context) (map[store.JobName]int, error) { return nil, nil }
+
 // Claim is the method of [store.Holder]. Who has the file is the one to end what nobody
 // else can, so it is granted whatever its job.
 func (s *Store) Claim(ctx context.Context, n int, _ ...store.JobName) ([]store.Held, error) {

@@ -92,6 +92,9 @@ func Open(path string, o Options) (*Store, error) {
 	return s, nil
 }
 
+// Now is the method of [store.Store].
+func (*Store) Now() time.Time { return time.Now() }
+
 // Close is the method of [store.Store].
 func (s *Store) Close() error {
 	s.closing.Do(func() {

@@ -24,7 +24,7 @@ func (s *Store) Claim(ctx context.Context, n int, of ...store.JobName) ([]store.
 		if len(claimed) >= n {
 			break
 		}
-		if r.ended || r.held && (s.term == 0 || time.Now().Before(r.until)) {
+		if !s.free(r) {
 			continue
 		}
 		in, err := decode[intent.Intent](r.body)
@@ -63,6 +63,31 @@ func (s *Store) Take(ctx context.Context, id intent.ID) (store.Held, error) {
 	r.held = true
 	r.epoch++
 	return s.grant(id, r)
+}
+
+// Unheld is the method of [store.Holder].
+func (s *Store) Unheld(ctx context.Context) (map[store.JobName]int, error) {
+	if err := s.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	free := make(map[store.JobName]int)
+	for _, r := range s.records {
+		if !s.free(r) {
+			continue
+		}
+		in, err := decode[intent.Intent](r.body)
+		if err != nil {
+			return nil, err
+		}
+		free[store.JobName{Scope: in.Scope, Name: in.Job}]++
+	}
+	return free, nil
+}
+
+// free reports whether anybody may claim it.
+func (s *Store) free(r *record) bool {
+	return !r.ended && (!r.held || s.term > 0 && !time.Now().Before(r.until))
 }
 
 // grant answers the holder and begins a term.

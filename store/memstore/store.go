@@ -70,6 +70,9 @@ func NewLeased(term time.Duration) *Store {
 	return s
 }
 
+// Now is the method of [store.Store].
+func (*Store) Now() time.Time { return time.Now() }
+
 // Close is the method of [store.Store].
 func (s *Store) Close() error {
 	s.mu.Lock()

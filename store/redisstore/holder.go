@@ -174,8 +174,14 @@ func (s *Store) Take(ctx context.Context, id intent.ID) (store.Held, error) {
 }
 
 // Renew is the method of [store.Holder]. A node that does not answer keeps no lease of
-// another from being renewed.
+// another from being renewed. It is called so often that the clock is looked at by the
+// way.
 func (s *Store) Renew(ctx context.Context, leases []store.Lease) (lost []intent.ID, err error) {
+	defer func() {
+		if err == nil {
+			_ = s.lookAtClock(ctx) // a server that did not tell does so the next time
+		}
+	}()
 	if len(leases) == 0 {
 		return nil, s.isThere(ctx)
 	}

@@ -23,6 +23,9 @@ func (s *Store) inspect(ctx context.Context, prefix string) error {
 	} else if err := s.judge(ctx, info); err != nil {
 		return err
 	}
+	if err := s.lookAtClock(ctx); err != nil {
+		return err
+	}
 	return s.agree(ctx, prefix+"meta")
 }
 

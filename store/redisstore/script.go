@@ -39,6 +39,7 @@ var (
 	scriptKeep    = load("keep")
 	scriptDiscard = load("discard")
 	scriptRaise   = load("raise")
+	scriptCount   = load("count")
 )
 
 func load(name string) script {

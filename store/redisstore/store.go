@@ -45,6 +45,7 @@ type Store struct {
 	shards  []string // what the keys of each begin with
 	term    time.Duration
 	tails   *tails
+	clock   *clock
 	copies  int
 	publish string // the command that rings
 	cluster bool
@@ -68,7 +69,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		log: o.Logger, tails: newTails(), replica: rand.Text()[:10], shards: shardNames(o.Prefix), term: o.Term, copies: o.Copies,
+		log: o.Logger, tails: newTails(), clock: newClock(), replica: rand.Text()[:10], shards: shardNames(o.Prefix), term: o.Term, copies: o.Copies,
 		publish: "PUBLISH", cluster: o.Mode == Cluster,
 	}
 	if s.cluster {

@@ -227,3 +227,31 @@ func TestAServerThatWouldLoseIntentsIsRefused(t *testing.T) {
 		})
 	}
 }
+
+func TestStats(t *testing.T) {
+	s := open(t, redisstore.Options{Addrs: []string{redistest.Start(t).Addr}})
+	storetest.Stats(t, s)
+}
+
+func TestWhatNobodyHoldsIsCountedByJob(t *testing.T) {
+	server := redistest.Start(t)
+	a := open(t, redisstore.Options{Addrs: []string{server.Addr}})
+	free := func(s store.Store) map[store.JobName]int {
+		n, err := s.Unheld(t.Context())
+		require.NoError(t, err)
+		return n
+	}
+	report := store.JobName{Scope: "default", Name: "report"}
+	held := create(t, a, "report")
+	create(t, a, "report")
+	create(t, a, "render")
+	require.Empty(t, free(a))
+	require.NoError(t, a.Release(t.Context(), held.Lease))
+	require.Equal(t, map[store.JobName]int{report: 1}, free(a))
+	require.Len(t, claim(t, a, report), 1)
+	require.Empty(t, free(a))
+
+	b, c := replicas(t, server)
+	create(t, b, "report")
+	eventually(t, func() bool { return free(c)[report] == 1 }) // its lease ends
+}
