@@ -16,8 +16,9 @@
 // # Intent
 //
 // The store creates the intent with its first events in one durable step, before
-// the client is answered; package store is the contract, boltstore and memstore
-// keep it. The client gets the backend's own answer, with an intent id added.
+// the client is answered; package store is the contract, and boltstore, redisstore
+// and memstore keep it. The client gets the backend's own answer, with an intent id
+// added.
 //
 // # Poll
 //
@@ -34,7 +35,9 @@
 //
 // Package observe serves the events to whoever asks, from any position, as JSON or
 // as a stream. It reads from the store; the ringing carries no data, so that
-// losing one costs a moment and never an event.
+// losing one costs a moment and never an event. Who goes on polling the backend's
+// own status URL is answered by package offload from the last reading, and package
+// webhook tells those who wait to be told.
 //
 // # End
 //

@@ -1,7 +1,8 @@
 // Package store is the contract between caddy-intents and the place where its
 // intents live, and the errors of that contract. It touches no disk and no
-// network: boltstore (the default, one file), memstore (tests and demos) and
-// later redisstore do, and all of them pass the one suite in storetest.
+// network: boltstore (the default, one file), redisstore (shared by several
+// machines) and memstore (tests and demos) do, and all of them pass the one suite
+// in storetest.
 //
 // # What a store holds
 //
