@@ -31,7 +31,7 @@ func TestTheScriptIsForEverybodyAndKeptByCaches(t *testing.T) {
 	z, _ := gzip.NewWriterLevel(&small, gzip.BestCompression)
 	_, _ = z.Write(got.Body.Bytes())
 	require.NoError(t, z.Close())
-	require.LessOrEqual(t, small.Len(), 1500, "docs/http.md says how large it is")
+	require.LessOrEqual(t, small.Len(), 1331, "docs/http.md says how large it is")
 
 	require.Empty(t, ask(http.MethodHead, "").Body.String())
 	require.Equal(t, http.StatusNotModified, ask(http.MethodGet, got.Header().Get("ETag")).Code)

@@ -13,16 +13,15 @@ import (
 )
 
 func main() {
-	cancel := len(os.Args) > 3
-	answer, err := http.Post(os.Args[1], "application/json", strings.NewReader(os.Args[2]))
-	check(err)
-	job, position, retry := map[string]any{}, "", 2*time.Second
-	check(json.NewDecoder(answer.Body).Decode(&job))
-	observe, _ := job["observe_url"].(string)
-	stream, err := answer.Request.URL.Parse(observe)
-	if err != nil || observe == "" {
+	exits := map[any]int{"COMPLETED": 0, "FAILED": 1, "CANCELED": 1, "TIMED_OUT": 1}
+	cancel, job, position, retry := len(os.Args) > 3, map[string]any{}, "", 2*time.Second
+	answer := must(http.Post(os.Args[1], "application/json", strings.NewReader(os.Args[2])))
+	_ = json.NewDecoder(answer.Body).Decode(&job)
+	observe, ok := job["observe_url"].(string)
+	if !ok {
 		log.Fatal("no intent: the submit was answered with ", answer.Status)
 	}
+	stream := must(answer.Request.URL.Parse(observe))
 	for ; ; time.Sleep(retry) {
 		header := http.Header{"Accept": {"text/event-stream"}, "Last-Event-Id": {position}}
 		answer, err := http.DefaultClient.Do(&http.Request{Method: "GET", URL: stream, Header: header})
@@ -32,8 +31,7 @@ func main() {
 		if code := answer.StatusCode; code >= 400 && code < 500 && code != 429 {
 			log.Fatal("the stream was answered with ", answer.Status)
 		}
-		// A sign of life comes every few seconds: silence is a dead connection.
-		silence := time.AfterFunc(15*time.Second, func() { answer.Body.Close() })
+		silence := time.AfterFunc(15*time.Second, func() { answer.Body.Close() }) // signs of life come more often
 		frame := map[string]string{"retry": answer.Header.Get("Retry-After") + "000"} // in ms, as there
 		for lines := bufio.NewScanner(answer.Body); lines.Scan(); silence.Reset(15 * time.Second) {
 			name, value, _ := strings.Cut(lines.Text(), ": ")
@@ -41,31 +39,26 @@ func main() {
 			if wait, _ := time.ParseDuration(frame["retry"] + "ms"); wait > 0 {
 				retry = min(wait, time.Minute)
 			}
-			if name != "" || frame["data"] == "" {
+			event := map[string]any{}
+			if name != "" || json.Unmarshal([]byte(frame["data"]), &event) != nil {
 				continue // the frame is not whole yet
 			}
-			event := map[string]any{}
-			check(json.Unmarshal([]byte(frame["data"]), &event))
 			position, frame = frame["id"], map[string]string{}
 			fmt.Println(event["seq"], event["status"])
-			switch event["status"] {
-			case "COMPLETED":
-				return
-			case "FAILED", "CANCELED", "TIMED_OUT":
-				os.Exit(1)
-			case "IN_PROGRESS":
-				if cancel {
-					_, err := http.DefaultClient.Do(&http.Request{Method: "DELETE", URL: stream.JoinPath("../..")})
-					check(err)
-				}
+			if code, over := exits[event["status"]]; over {
+				os.Exit(code)
+			}
+			if cancel && event["status"] == "IN_PROGRESS" {
+				must(http.DefaultClient.Do(&http.Request{Method: "DELETE", URL: stream.JoinPath("../..")}))
 				cancel = false
 			}
 		}
 	}
 }
 
-func check(err error) {
+func must[T any](value T, err error) T {
 	if err != nil {
 		log.Fatal(err)
 	}
+	return value
 }
