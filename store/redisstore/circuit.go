@@ -14,9 +14,19 @@ import (
 // broken by a call that is not answered, and whole again when one of its own is: thousands
 // of callers that all wait for the same timeout help nobody.
 type circuit struct {
+	shard int // that is asked for when it is probed
+
 	mu     sync.Mutex
 	broken bool
 	mended time.Time // when it was whole again; zero if it never broke
+}
+
+func newCircuits(shards int) []circuit {
+	all := make([]circuit, shards)
+	for shard := range all {
+		all[shard].shard = shard
+	}
+	return all
 }
 
 // circuitOf is the way to a shard.
@@ -96,7 +106,7 @@ func (s *Store) breakCircuit(shard int) bool {
 		return false
 	}
 	c.broken = true
-	s.loops.Go(func() { s.probe(c, shard) })
+	s.loops.Go(func() { s.probe(c) })
 	return true
 }
 
@@ -141,16 +151,16 @@ func (s *Store) addressOf(shard int) string {
 	return node.Options().Addr
 }
 
-// probe asks for a shard until it is answered. Whoever breaks the circuit starts it, Close
+// probe asks for a shard of a circuit until it is answered. Whoever breaks the circuit starts it, Close
 // ends it.
-func (s *Store) probe(c *circuit, shard int) {
+func (s *Store) probe(c *circuit) {
 	for {
 		select {
 		case <-s.ctx.Done():
 			return
 		case <-time.After(probeEvery/2 + rand.N(probeEvery)):
 		}
-		if s.ask(shard) == nil {
+		if s.ask(c.shard) == nil {
 			break
 		}
 		if cluster, ok := s.client.(*redis.ClusterClient); ok {

@@ -135,3 +135,26 @@ func TestASilentNodeOfAClusterHoldsUpNobodyWhoNeedsAnother(t *testing.T) {
 		require.NoError(t, s.Append(t.Context(), reported(all[i], 1)))
 	}
 }
+
+// Also for who asks for more than one shard, and is the first to notice.
+func TestAServerThatHangsIsAskedAgainWhenItIsBack(t *testing.T) {
+	server := redistest.Start(t)
+	s := open(t, redisstore.Options{Addrs: []string{server.Addr}})
+	held := createIn(t, s, 3)
+	server.Pause(t)
+	_, err := s.Collect(t.Context(), time.Now(), time.Now().Add(time.Minute), 10)
+	require.ErrorIs(t, err, store.ErrUnavailable)
+	asked := time.Now()
+	for range 5 {
+		_, err = s.Get(t.Context(), held.ID)
+		require.ErrorIs(t, err, store.ErrUnavailable)
+		_, err = s.List(t.Context(), store.Filter{})
+		require.ErrorIs(t, err, store.ErrUnavailable)
+	}
+	require.Less(t, time.Since(asked), 3*time.Second, "nobody waits once it is known")
+	server.Resume(t)
+	eventually(t, func() bool { _, err := s.Get(t.Context(), held.ID); return err == nil })
+	page, err := s.List(t.Context(), store.Filter{})
+	require.NoError(t, err)
+	require.Len(t, page.Intents, 1)
+}

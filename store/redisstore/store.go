@@ -75,7 +75,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if s.cluster {
 		s.publish = "SPUBLISH" // a plain one goes to all nodes
 	}
-	s.circuits = make([]circuit, len(s.shards))
+	s.circuits = newCircuits(len(s.shards))
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	var err error
 	if s.client, err = o.connect(s.greet); err != nil {
