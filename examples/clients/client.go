@@ -31,7 +31,7 @@ func main() {
 		if code := answer.StatusCode; code >= 400 && code < 500 && code != 429 {
 			log.Fatal("the stream was answered with ", answer.Status)
 		}
-		silence := time.AfterFunc(15*time.Second, func() { answer.Body.Close() }) // signs of life come more often
+		silence := time.AfterFunc(15*time.Second, func() { answer.Body.Close() })     // signs of life come more often
 		frame := map[string]string{"retry": answer.Header.Get("Retry-After") + "000"} // in ms, as there
 		for lines := bufio.NewScanner(answer.Body); lines.Scan(); silence.Reset(15 * time.Second) {
 			name, value, _ := strings.Cut(lines.Text(), ": ")
