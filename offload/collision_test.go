@@ -62,8 +62,7 @@ func TestAnIDOf128BitsIsOneJobFromWhereverItIsAskedFor(t *testing.T) {
 func TestAnEndThatOneClientWasToldIsTheEndForAll(t *testing.T) {
 	inBubble(t, func(tt *tester) {
 		maker, other := tt.client(), tt.client("Cookie", "x")
-		_, job := maker.submit()
-		tt.backend.Says(job, "running", 40)
+		job := maker.runs(40)
 		other.get(job)
 		tt.passes(time.Second)
 		require.Contains(t, other.get(job).Body.String(), "running")
@@ -82,9 +81,7 @@ func TestABackendThatSaysItVariesByCredentialsIsBelieved(t *testing.T) {
 			w.Header().Set("X-User", r.Header.Get("Cookie"))
 		})
 		maker, other := tt.client(), tt.client("Cookie", "b")
-		_, job := maker.submit()
-		tt.backend.Says(job, "running", 40)
-		maker.get(job)
+		job := maker.polls(40)
 		other.get(job)
 		for range 10 {
 			tt.passes(time.Second)
@@ -96,9 +93,7 @@ func TestABackendThatSaysItVariesByCredentialsIsBelieved(t *testing.T) {
 func TestACancelByTheClientElsewhereVoidsWhatWasRead(t *testing.T) {
 	inBubble(t, func(tt *tester) {
 		c := tt.client()
-		_, job := c.submit()
-		tt.backend.Says(job, "running", 40)
-		c.get(job)
+		job := c.polls(40)
 		tt.passes(time.Second)
 		require.Contains(t, c.get(job).Body.String(), "running")
 		tt.backend.Says(job, "cancelled", 0)

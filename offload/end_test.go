@@ -164,8 +164,7 @@ func wantTold(tt *tester, c *client, l *listener, ended bool) {
 func TestAStreamHasTheWordsOfItsClientsOtherTab(t *testing.T) {
 	inBubble(t, func(tt *tester) {
 		c := tt.client()
-		_, job := c.submit()
-		tt.backend.Says(job, "running", 10)
+		job := c.runs(10)
 		l := c.listens(job).wantStream()
 		tt.passes(2500 * time.Millisecond)
 		tt.backend.Finishes(job)
@@ -191,8 +190,7 @@ func TestAnEndThatTheBackendHasNoWordsForIsToldByTheIntent(t *testing.T) {
 			inBubble(t, func(tt *tester) {
 				maker, other := tt.client("Cookie", "maker"), tt.client("Cookie", "other")
 				maker.who.Owners, other.who.Owners = []string{"maker"}, []string{"other"}
-				_, job := maker.submit()
-				tt.backend.Says(job, "running", 10)
+				job := maker.runs(10)
 				told, untold := maker.listens(job), other.begins(job)
 				tt.passes(4 * time.Second)
 				told.wantStream()

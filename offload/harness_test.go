@@ -259,6 +259,30 @@ func (c *client) submit() (intent.ID, string) {
 	return id, in.JobID
 }
 
+// runs starts a job, which runs from then on, and returns the backend's name for it.
+func (c *client) runs(percent int) string {
+	c.tt.t.Helper()
+	_, job := c.submit()
+	c.tt.backend.Says(job, "running", percent)
+	return job
+}
+
+// polls is runs for a client that the backend has let ask already.
+func (c *client) polls(percent int) string {
+	c.tt.t.Helper()
+	job := c.runs(percent)
+	require.Equal(c.tt.t, http.StatusOK, c.get(job).Code)
+	return job
+}
+
+// costs has something done, and wants so many status requests at the backend for it.
+func (tt *tester) costs(job string, requests int, do func(), why ...any) {
+	tt.t.Helper()
+	before := tt.backendAsked(job)
+	do()
+	require.Equal(tt.t, before+requests, tt.backendAsked(job), why...)
+}
+
 // A listener is a client on a stream.
 type listener struct {
 	t     *testing.T

@@ -80,8 +80,7 @@ func TestWhoTheBackendRefusesSeesNothing(t *testing.T) {
 
 func TestWhoLosesTheRightSeesNothingAfterAMinute(t *testing.T) {
 	both(t, func(tt *tester, alice, bob *client) {
-		_, job := alice.submit()
-		tt.backend.Says(job, "running", 42)
+		job := alice.runs(42)
 		require.Equal(t, 200, bob.get(job).Code)
 		tt.backend.atTheDoor(func(w http.ResponseWriter, r *http.Request) {
 			if userOf(r) == "bob" {
@@ -195,9 +194,7 @@ func TestEveryHeaderThatMayIdentifySeparates(t *testing.T) {
 		"Traceparent", "Tracestate", "X-Request-Id", "X-Trace-Id", "Last-Event-Id", "Content-Type", "If-None-Match", "If-Modified-Since", "Dnt", "Priority",
 	}
 	inBubble(t, func(tt *tester) {
-		_, job := tt.client().submit()
-		tt.backend.Says(job, "running", 1)
-		tt.client().get(job)
+		job := tt.client().polls(1)
 		asks := func(header ...string) bool {
 			before := tt.backendAsked(job)
 			tt.client().get(job, header...)
@@ -221,14 +218,11 @@ func TestEveryHeaderThatMayIdentifySeparates(t *testing.T) {
 
 func TestTwoValuesOfOneHeaderAreNotOneValue(t *testing.T) {
 	inBubble(t, func(tt *tester) {
-		_, job := tt.client().submit()
-		tt.backend.Says(job, "running", 1)
+		job := tt.client().runs(1)
 		for i, values := range [][]string{{"a", "b"}, {"a, b"}, {"b", "a"}, {"ab"}} {
 			c := tt.client()
 			c.header["X-Api-Key"] = values
-			before := tt.backendAsked(job)
-			c.get(job)
-			require.Equal(t, before+1, tt.backendAsked(job), i)
+			tt.costs(job, 1, func() { c.get(job) }, i)
 		}
 	})
 }

@@ -18,8 +18,7 @@ import (
 func TestPollingClientsCostWhatOneCosts(t *testing.T) {
 	cost := func(clients int) (requests int) {
 		inBubble(t, func(tt *tester) {
-			_, job := tt.client().submit()
-			tt.backend.Says(job, "running", 1)
+			job := tt.client().runs(1)
 			for i := range clients {
 				go func() {
 					<-time.After(time.Duration(i) * 2 * time.Second / time.Duration(clients)) // virtual
@@ -42,26 +41,24 @@ func TestPollingClientsCostWhatOneCosts(t *testing.T) {
 
 func TestClientsThatComeAtOnceAskTheBackendOnce(t *testing.T) {
 	inBubble(t, func(tt *tester) {
-		_, job := tt.client().submit()
-		tt.backend.Says(job, "running", 1)
+		job := tt.client().runs(1)
 		tt.backend.adds(func(http.ResponseWriter, *http.Request) { <-time.After(100 * time.Millisecond) }) // virtual
-		before := tt.backendAsked(job)
-		for range 50 {
-			go func() {
-				if code := tt.client().get(job).Code; code != http.StatusOK {
-					t.Errorf("answered %d", code)
-				}
-			}()
-		}
-		tt.passes(300 * time.Millisecond)
-		require.Equal(t, before+1, tt.backendAsked(job))
+		tt.costs(job, 1, func() {
+			for range 50 {
+				go func() {
+					if code := tt.client().get(job).Code; code != http.StatusOK {
+						t.Errorf("answered %d", code)
+					}
+				}()
+			}
+			tt.passes(300 * time.Millisecond)
+		})
 	})
 }
 
 func TestOnesOwnAnswerIsNotWaitedForByOthersForEver(t *testing.T) {
 	inBubble(t, func(tt *tester) {
-		_, job := tt.client().submit()
-		tt.backend.Says(job, "running", 1)
+		job := tt.client().runs(1)
 		tt.backend.adds(func(http.ResponseWriter, *http.Request) { <-time.After(20 * time.Second) }) // virtual
 		go tt.client().get(job)
 		tt.passes(100 * time.Millisecond)
@@ -89,15 +86,14 @@ func TestHeadersOfHandlersBeforeUsAreNotKept(t *testing.T) {
 
 func TestEachClientIsAdmittedByTheBackendOnce(t *testing.T) {
 	inBubble(t, func(tt *tester) {
-		_, job := tt.client().submit()
-		tt.backend.Says(job, "running", 1)
+		job := tt.client().runs(1)
 		for i := range 20 {
 			c := tt.client("Authorization", fmt.Sprint("Bearer ", i))
-			before := tt.backendAsked(job)
-			for range 5 {
-				require.Equal(t, http.StatusOK, c.get(job).Code)
-			}
-			require.Equal(t, before+1, tt.backendAsked(job))
+			tt.costs(job, 1, func() {
+				for range 5 {
+					require.Equal(t, http.StatusOK, c.get(job).Code)
+				}
+			})
 		}
 	})
 }
@@ -112,8 +108,7 @@ func TestAnAnswerFromTheLastReadingIsTheBackends(t *testing.T) {
 			w.Header().Set("X-Hop", "1")
 		})
 		c := tt.client()
-		_, job := c.submit()
-		tt.backend.Says(job, "running", 40)
+		job := c.runs(40)
 		first := c.get(job)
 		require.Equal(t, "session=somebody", first.Header().Get("Set-Cookie"), "as it is")
 		require.Empty(t, first.Header().Get("Age"))
@@ -143,9 +138,7 @@ func TestAnAnswerFromTheLastReadingIsTheBackends(t *testing.T) {
 func TestUnusualRequestsPassThrough(t *testing.T) {
 	inBubble(t, func(tt *tester) {
 		c := tt.client()
-		_, job := c.submit()
-		tt.backend.Says(job, "running", 40)
-		c.get(job)
+		job := c.polls(40)
 		for name, ask := range map[string]func(){
 			"another query":      func() { c.do("GET", "/reports/status/"+job+"?verbose=1") },
 			"a part":             func() { c.get(job, "Range", "bytes=0-1") },
@@ -167,9 +160,7 @@ func TestUnusualRequestsPassThrough(t *testing.T) {
 func TestOtherMethodsVoidWhatWasRead(t *testing.T) {
 	inBubble(t, func(tt *tester) {
 		c := tt.client()
-		_, job := c.submit()
-		tt.backend.Says(job, "running", 40)
-		c.get(job)
+		job := c.polls(40)
 		require.Equal(t, http.StatusOK, c.do("DELETE", "/reports/status/"+job).Code)
 		require.Contains(t, c.get(job).Body.String(), "cancelled")
 	})
@@ -179,9 +170,7 @@ func TestOtherMethodsVoidWhatWasRead(t *testing.T) {
 func TestWhileAnotherMethodIsUnderWayNothingThatWasReadCounts(t *testing.T) {
 	inBubble(t, func(tt *tester) {
 		c := tt.client()
-		_, job := c.submit()
-		tt.backend.Says(job, "running", 40)
-		c.get(job)
+		job := c.polls(40)
 		arrived, acts := make(chan struct{}), make(chan struct{})
 		tt.backend.adds(func(_ http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodDelete {
@@ -195,10 +184,10 @@ func TestWhileAnotherMethodIsUnderWayNothingThatWasReadCounts(t *testing.T) {
 			c.do(http.MethodDelete, "/reports/status/"+job)
 		}()
 		<-arrived
-		before := tt.backendAsked(job)
-		tt.passes(100 * time.Millisecond)
-		require.Contains(t, c.get(job).Body.String(), "running")
-		require.Equal(t, before+1, tt.backendAsked(job), "what was read before it is worthless")
+		tt.costs(job, 1, func() {
+			tt.passes(100 * time.Millisecond)
+			require.Contains(t, c.get(job).Body.String(), "running")
+		}, "what was read before it is worthless")
 		tt.passes(100 * time.Millisecond)
 		close(acts)
 		<-done
@@ -214,15 +203,11 @@ func TestAnAnswerThatIsNoStatusTakesTheAdmissionBack(t *testing.T) {
 	} {
 		inBubble(t, func(tt *tester) {
 			c := tt.client()
-			_, job := c.submit()
-			tt.backend.Says(job, "running", 40)
-			c.get(job)
+			job := c.polls(40)
 			tt.backend.atTheDoor(answer)
 			c.get(job, "Accept", "text/html") // which is not kept
 			tt.backend.atTheDoor(nil)
-			before := tt.backendAsked(job)
-			c.get(job)
-			require.Equal(t, before+1, tt.backendAsked(job), name)
+			tt.costs(job, 1, func() { c.get(job) }, name)
 		})
 	}
 }
@@ -231,14 +216,10 @@ func TestSafeMethodsVoidNothing(t *testing.T) {
 	for _, method := range []string{http.MethodOptions, http.MethodTrace} {
 		inBubble(t, func(tt *tester) {
 			c := tt.client()
-			_, job := c.submit()
-			tt.backend.Says(job, "running", 40)
-			c.get(job)
+			job := c.polls(40)
 			stranger := tt.client("X-User", "nobody", "Origin", "https://app.example.com", "Access-Control-Request-Method", "GET")
 			stranger.do(method, "/reports/status/"+job)
-			before := tt.backendAsked(job)
-			c.get(job)
-			require.Equal(t, before, tt.backendAsked(job), method)
+			tt.costs(job, 0, func() { c.get(job) }, method)
 		})
 	}
 }
@@ -246,22 +227,19 @@ func TestSafeMethodsVoidNothing(t *testing.T) {
 func TestAClientThatLeavesTakesNobodysAdmissionBack(t *testing.T) {
 	inBubble(t, func(tt *tester) {
 		c := tt.client()
-		_, job := c.submit()
-		tt.backend.Says(job, "running", 40)
-		c.get(job)
-		before := tt.backendAsked(job)
-
-		r := c.request(http.MethodGet, "/reports/status/"+job, "Accept", "text/html")
-		ctx, leave := context.WithCancel(r.Context())
-		r = r.WithContext(ctx)
-		left := func(w http.ResponseWriter, _ *http.Request) error { // as reverse_proxy does
-			leave()
-			w.WriteHeader(499)
-			return nil
-		}
-		require.NoError(t, tt.server.Serve(httptest.NewRecorder(), r, c.asker(), left))
-		c.get(job)
-		require.Equal(t, before, tt.backendAsked(job))
+		job := c.polls(40)
+		tt.costs(job, 0, func() {
+			r := c.request(http.MethodGet, "/reports/status/"+job, "Accept", "text/html")
+			ctx, leave := context.WithCancel(r.Context())
+			r = r.WithContext(ctx)
+			left := func(w http.ResponseWriter, _ *http.Request) error { // as reverse_proxy does
+				leave()
+				w.WriteHeader(499)
+				return nil
+			}
+			require.NoError(t, tt.server.Serve(httptest.NewRecorder(), r, c.asker(), left))
+			c.get(job)
+		})
 	})
 }
 
@@ -283,26 +261,23 @@ func TestTheLastReadingSpeaksForAMinuteAfterTheEnd(t *testing.T) {
 func TestAnEndOfOurOwnMakingIsNotTheBackendsWord(t *testing.T) {
 	inBubble(t, func(tt *tester) {
 		c := tt.client()
-		_, job := c.submit()
-		tt.backend.Says(job, "running", 1)
+		job := c.runs(1)
 		for range 4 {
 			c.get(job)
 			tt.passes(time.Second)
 		}
 		tt.passes(4 * time.Second) // its deadline
-		before := tt.backendAsked(job)
-		c.get(job)
-		c.get(job)
-		require.Equal(t, before+2, tt.backendAsked(job))
+		tt.costs(job, 2, func() {
+			c.get(job)
+			c.get(job)
+		})
 	}, func(tt *tester) { tt.job.Deadline = 7 * time.Second })
 }
 
 func TestABackendInTroubleIsAskedByEachItself(t *testing.T) {
 	inBubble(t, func(tt *tester) {
 		c := tt.client()
-		_, job := c.submit()
-		tt.backend.Says(job, "running", 1)
-		c.get(job)
+		job := c.polls(1)
 		tt.backend.Meets(legacytest.Polls, legacytest.Code(503, "60"), legacytest.Always)
 		tt.passes(5 * time.Second)
 		require.Equal(t, 503, c.get(job).Code)
@@ -312,9 +287,7 @@ func TestABackendInTroubleIsAskedByEachItself(t *testing.T) {
 func TestAnOldReadingIsServedWhereTheConfigSaysSo(t *testing.T) {
 	inBubble(t, func(tt *tester) {
 		c := tt.client()
-		_, job := c.submit()
-		tt.backend.Says(job, "running", 1)
-		c.get(job)
+		job := c.polls(1)
 		tt.backend.Meets(legacytest.Polls, legacytest.Code(503, "60"), legacytest.Always)
 		tt.passes(5 * time.Second)
 		old := c.get(job)
@@ -328,8 +301,7 @@ func TestAnOldReadingIsServedWhereTheConfigSaysSo(t *testing.T) {
 func TestOffMeansThatEveryPollGoesToTheBackend(t *testing.T) {
 	inBubble(t, func(tt *tester) {
 		c := tt.client()
-		_, job := c.submit()
-		tt.backend.Says(job, "running", 1)
+		job := c.runs(1)
 		for i := range 4 {
 			c.get(job)
 			require.Equal(t, i+1, tt.backendAsked(job))
@@ -366,15 +338,13 @@ func TestAClientsAnswerCountsAsAPoll(t *testing.T) {
 func TestAnotherHostIsAnotherTenant(t *testing.T) {
 	inBubble(t, func(tt *tester) {
 		c := tt.client()
-		_, job := c.submit()
-		tt.backend.Says(job, "running", 1)
-		c.get(job)
+		job := c.polls(1)
 		other := tt.client()
 		other.host = "tenant.example.com"
-		before := tt.backendAsked(job)
-		other.get(job)
-		other.get(job)
-		require.Equal(t, before+2, tt.backendAsked(job))
+		tt.costs(job, 2, func() {
+			other.get(job)
+			other.get(job)
+		})
 	})
 }
 
@@ -391,17 +361,16 @@ func TestWithOffloadOffRequestsReachTheBackendAsTheyAre(t *testing.T) {
 func TestAHeadTooLargeToBeKeptAdmitsNobody(t *testing.T) {
 	inBubble(t, func(tt *tester) {
 		c := tt.client()
-		_, job := c.submit()
-		tt.backend.Says(job, "running", 1)
+		job := c.runs(1)
 		tt.backend.adds(func(w http.ResponseWriter, _ *http.Request) {
 			for i := range engine.MaxKept / 100 {
 				w.Header().Set(fmt.Sprintf("X%d", i), "")
 			}
 		})
-		before := tt.backendAsked(job)
-		for range 5 {
-			require.Equal(t, http.StatusOK, c.get(job).Code)
-		}
-		require.Equal(t, before+5, tt.backendAsked(job))
+		tt.costs(job, 5, func() {
+			for range 5 {
+				require.Equal(t, http.StatusOK, c.get(job).Code)
+			}
+		})
 	})
 }

@@ -82,8 +82,7 @@ func TestTheEndOfAJobIsNotThatOfTheNextOneByItsName(t *testing.T) {
 func TestAReaderThatIsBehindIsToldTheLatestAndNoneOfWhatWasBefore(t *testing.T) {
 	inBubble(t, func(tt *tester) {
 		c := tt.client()
-		_, job := c.submit()
-		tt.backend.Says(job, "running", 10)
+		job := c.runs(10)
 		l := c.listens(job).wantStream()
 		goOn := l.w.stops()
 		for _, percent := range []int{20, 30, 40, 50} {
@@ -119,8 +118,7 @@ func TestAStreamTellsWhatNoEventDoes(t *testing.T) {
 
 func TestStreamsCostNoMoreThanPolls(t *testing.T) {
 	inBubble(t, func(tt *tester) {
-		_, job := tt.client().submit()
-		tt.backend.Says(job, "running", 10)
+		job := tt.client().runs(10)
 		var all []*listener
 		for range 50 {
 			all = append(all, tt.client().listens(job).wantStream())
@@ -337,8 +335,7 @@ func TestOnlyItsOwnerIsToldOfTheIntent(t *testing.T) {
 		alice, bob := tt.client("Cookie", "alice"), tt.client("Cookie", "bob")
 		alice.who.Owners = []string{"mac-of-alice", "older-mac"}
 		bob.who.Owners = []string{"mac-of-bob"}
-		_, job := alice.submit()
-		tt.backend.Says(job, "running", 10)
+		job := alice.runs(10)
 		require.NotNil(t, alice.listens(job).wantStream().last()["intent"])
 		l := bob.listens(job)
 		tt.passes(3 * time.Second)
