@@ -37,6 +37,8 @@ CROWD ?= 5000
 TIMES ?= 20
 # Reloads under load in make faults; make test has 15.
 RELOADS ?= 300
+# Schedules of faults of a backend, each against a real Caddy, in make faults; make test has 6.
+BACKEND_SCHEDULES ?= 500
 # Simulated schedules in make faults, and races of a cancel with the end and the
 # deadline; make test has 60 and 100.
 SCHEDULES ?= 5000
@@ -90,9 +92,10 @@ soak: ## the crash tests for a long time, ROUNDS=500; simulated schedules, SIMUL
 	INTENTS_EQUALS=$(EQUALS) INTENTS_CROWD=$(CROWD) go test -count=1 -timeout 1h -v -run 'Crowd' $(E2E) ./caddymodule
 	INTENTS_ACTIVE=$(ACTIVE) go test -count=1 -timeout 10m -v -run 'DashboardOnMany' $(E2E) ./caddymodule
 
-faults: ## every fault of docs/faults.md at its full count, TIMES=20 RELOADS=300 SCHEDULES=5000 RACES=10000 DISK_CYCLES=50; as root on Linux, under 15 minutes
+faults: ## every fault of docs/faults.md at its full count, TIMES=20 RELOADS=300 BACKEND_SCHEDULES=500 SCHEDULES=5000 RACES=10000 DISK_CYCLES=50; as root on Linux, under 15 minutes
 	tools/need strace strace
 	INTENTS_TIMES=$(TIMES) go test -count=1 -timeout 20m -v -run ADeathAtAnyStep $(FAILPOINTS) ./caddymodule
+	INTENTS_BACKEND_SCHEDULES=$(BACKEND_SCHEDULES) go test -count=1 -timeout 20m -parallel 8 -v -run BackendFaultSchedules $(E2E) ./caddymodule
 	INTENTS_RELOADS=$(RELOADS) go test -count=1 -timeout 20m -v -run ReloadsUnderLoad $(E2E) ./caddymodule
 	INTENTS_SCHEDULES=$(SCHEDULES) INTENTS_RACES=$(RACES) go test -count=1 -timeout 20m -v -run 'Simulated|Races' ./internal/simulation
 	INTENTS_DISK_CYCLES=$(DISK_CYCLES) INTENTS_EIO=0 go test -count=1 -timeout 20m -parallel 8 -v -run 'AFullDisk|EveryWriteThatFails' $(E2E) ./caddymodule

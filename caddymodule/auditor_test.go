@@ -6,9 +6,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"time"
 
@@ -102,9 +105,28 @@ func takeStock(path string) (entries []audit.Entry, err error) {
 // audit has a process of its own hold the ledger against the store of the dead one.
 func (tr *trial) audit() {
 	tr.t.Helper()
+	tr.auditAgainst(tr.p.store)
+}
+
+// auditCopy is audit of a process that lives: against a copy of its store.
+func (tr *trial) auditCopy() {
+	tr.t.Helper()
+	resp, err := http.Get("http://" + tr.p.Admin + "/intents/backup")
+	require.NoError(tr.t, err)
+	defer resp.Body.Close()
+	require.Equal(tr.t, http.StatusOK, resp.StatusCode)
+	store, err := io.ReadAll(resp.Body)
+	require.NoError(tr.t, err)
+	path := filepath.Join(tr.t.TempDir(), "copy.db")
+	require.NoError(tr.t, os.WriteFile(path, store, 0o600))
+	tr.auditAgainst(path)
+}
+
+func (tr *trial) auditAgainst(store string) {
+	tr.t.Helper()
 	tr.witness.testify()
 	require.NoError(tr.t, tr.ledger.Err())
-	auditor := exec.Command(os.Args[0], tr.p.store)
+	auditor := exec.Command(os.Args[0], store)
 	auditor.Env = append(os.Environ(), asAuditor+"="+tr.path)
 	out, err := auditor.CombinedOutput()
 	require.NoError(tr.t, err, "%s", out)

@@ -121,6 +121,13 @@ func (tr *trial) kill() {
 	tr.ledger.Write(audit.Entry{Life: "ends"})
 }
 
+// stop asks it to end, and waits until it has.
+func (tr *trial) stop() {
+	tr.p.Terminate()
+	<-tr.p.Exited
+	tr.ledger.Write(audit.Entry{Life: "ends"})
+}
+
 // load lets clients submit at a rate until the process is gone, or stop is called,
 // which waits for them.
 func (tr *trial) load(perSecond int) (stop func()) {
@@ -211,6 +218,8 @@ func understand(client string, resp *http.Response, body []byte) audit.Told {
 	switch id := resp.Header.Get("Intent-Id"); {
 	case resp.StatusCode == http.StatusAccepted && id != "" && strings.Contains(string(body), id):
 		told.Word, told.Intent = audit.Accepted, id
+	case resp.StatusCode == http.StatusServiceUnavailable && strings.Contains(string(body), intent.CodeSubmitUncertain):
+		told.Word = audit.Unknown
 	case resp.StatusCode == http.StatusServiceUnavailable && strings.Contains(string(body), `"ok":false`):
 		told.Word = audit.Refused
 	case resp.StatusCode == http.StatusConflict:
