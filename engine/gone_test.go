@@ -37,10 +37,7 @@ func TestAJobThatIsUnknownForItsGraceIsLost(t *testing.T) {
 		et.advance(59 * time.Second)
 		require.Equal(t, intent.InProgress, et.get(id).Status)
 		et.advance(5 * time.Second)
-		in := et.get(id)
-		require.Equal(t, intent.Failed, in.Status)
-		require.Equal(t, intent.CodeJobLost, in.Error.Code)
-		require.Contains(t, in.Error.Message, "404")
+		et.wantLost(id, "404")
 	})
 }
 
@@ -121,10 +118,7 @@ func TestAJobThatFellBackToPendingIsLostAfterTheGrace(t *testing.T) {
 		et.advance(5 * time.Second)
 		require.Equal(t, intent.InProgress, et.get(id).Status)
 		et.advance(30 * time.Second)
-		in := et.get(id)
-		require.Equal(t, intent.Failed, in.Status)
-		require.Equal(t, intent.CodeJobLost, in.Error.Code)
-		require.Contains(t, in.Error.Message, "pending")
+		et.wantLost(id, "pending")
 	})
 }
 
@@ -251,9 +245,7 @@ func TestTheGraceGoesOnAfterARestart(t *testing.T) {
 		et.watch(id, time.Hour)
 		require.Equal(t, intent.InProgress, et.get(id).Status)
 		et.advance(20 * time.Second)
-		in := et.get(id)
-		require.Equal(t, intent.Failed, in.Status)
-		require.Equal(t, intent.CodeJobLost, in.Error.Code)
+		et.wantLost(id, "404")
 	})
 }
 

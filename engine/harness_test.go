@@ -193,6 +193,16 @@ func (et *tester) wantEvents(id intent.ID, want string) {
 	require.Equal(et.t, want, strings.Join(got, " "))
 }
 
+// wantLost wants an intent to have failed because the backend does not know the job, for
+// a reason with this text in it.
+func (et *tester) wantLost(id intent.ID, why string) {
+	et.t.Helper()
+	in := et.get(id)
+	require.Equal(et.t, intent.Failed, in.Status)
+	require.Equal(et.t, intent.CodeJobLost, in.Error.Code)
+	require.Contains(et.t, in.Error.Message, why)
+}
+
 // pollsAt are the moments of the polls of a job, since the bubble's start.
 func (et *tester) pollsAt(jobID string) []time.Duration {
 	var at []time.Duration

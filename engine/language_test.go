@@ -204,9 +204,7 @@ func TestAQueueThatForgetsWhatHasLeftItLosesNothing(t *testing.T) {
 		require.Equal(t, intent.InProgress, et.get(id).Status)
 		b.says("GET /runs/12/", "410 ")
 		et.advance(3 * time.Second)
-		in := et.get(id)
-		require.Equal(t, intent.Failed, in.Status)
-		require.Equal(t, intent.CodeJobLost, in.Error.Code)
+		et.wantLost(id, "410")
 	}, scripted(b, twoHops))
 }
 

@@ -163,9 +163,7 @@ func TestAJobThatIsGoneIsCalledLost(t *testing.T) {
 		id, job := et.submit()
 		et.backend.Forgets(job)
 		et.advance(12 * time.Minute)
-		in := et.get(id)
-		require.Equal(t, intent.Failed, in.Status)
-		require.Equal(t, intent.CodeJobLost, in.Error.Code)
+		et.wantLost(id, "404")
 	})
 }
 

@@ -105,8 +105,7 @@ func TestResetOfAnEndedIntentEndsTheStream(t *testing.T) {
 func TestAStreamIsResetWhenTheStoreLosesItsTailUnderIt(t *testing.T) {
 	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
-		obs := tt.observes(job.stream()).opens()
-		obs.wantSeqs(1, 3)
+		obs := tt.follows(job)
 
 		job.in.Generation = 1
 		job.says("running")

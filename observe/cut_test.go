@@ -23,8 +23,7 @@ func TestDrainCutsEveryStreamAndLetsNoneBegin(t *testing.T) {
 		tt.hub.Drain(errors.New("the process is going away"))
 		for _, o := range []*observer{waiting, obs} {
 			o.wantSeqs(1, 3)
-			o.wantRetry(500*time.Millisecond, 5*time.Second)
-			o.wantCut()
+			o.wantSentAway()
 		}
 
 		w := tt.get(job.stream())
@@ -42,18 +41,15 @@ func TestAfterADrainThatIsTakenBackStreamsBeginAgainAndCanBeCutAgain(t *testing.
 		require.Equal(t, 1, tt.hub.ObserversOf(job.in.ID))
 		tt.hub.Drain(errors.New("an operator takes this node out"))
 		obs.wantSeqs(1, 3)
-		obs.wantRetry(500*time.Millisecond, 5*time.Second)
-		obs.wantCut()
+		obs.wantSentAway()
 		require.True(t, tt.hub.Draining())
 		require.Zero(t, tt.hub.ObserversOf(job.in.ID))
 
 		tt.hub.Reopen()
 		require.False(t, tt.hub.Draining())
-		obs = tt.observes(job.stream()).opens()
-		obs.wantSeqs(1, 3)
+		obs = tt.follows(job)
 		tt.hub.Drain(errors.New("again"))
-		obs.wantRetry(500*time.Millisecond, 5*time.Second)
-		obs.wantCut()
+		obs.wantSentAway()
 		tt.hub.Close()
 		tt.hub.Reopen()
 		require.True(t, tt.hub.Draining())
@@ -63,8 +59,7 @@ func TestAfterADrainThatIsTakenBackStreamsBeginAgainAndCanBeCutAgain(t *testing.
 func TestAStreamIsCutAtItsAge(t *testing.T) {
 	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
-		obs := tt.observes(job.stream() + "?heartbeat=60").opens()
-		obs.wantSeqs(1, 3)
+		obs := tt.follows(job, "?heartbeat=60")
 		tt.passes(9*time.Minute - time.Millisecond)
 		for range 8 {
 			obs.wantHeartbeat()
@@ -74,8 +69,7 @@ func TestAStreamIsCutAtItsAge(t *testing.T) {
 		for obs.conn.received.String()[0] == ':' {
 			obs.wantHeartbeat()
 		}
-		obs.wantRetry(500*time.Millisecond, 5*time.Second)
-		obs.wantCut()
+		obs.wantSentAway()
 		tt.wantEnds(EndAge)
 	})
 }
@@ -88,11 +82,9 @@ func TestAReaderThatStopsHoldsUpNobodyAndIsCut(t *testing.T) {
 		t.Run(proto, func(t *testing.T) {
 			run(t, func(t *testing.T, tt *tester) {
 				job := tt.begins()
-				slow := tt.observes(job.stream()).opens()
-				slow.wantSeqs(1, 3)
+				slow := tt.follows(job)
 				slow.conn.wantNoDeadline(t)
-				obs := tt.observes(job.stream()).opens()
-				obs.wantSeqs(1, 3)
+				obs := tt.follows(job)
 
 				slow.conn.stops(timeout)
 				job.says("running")
@@ -117,8 +109,7 @@ func TestAReaderThatStopsHoldsUpNobodyAndIsCut(t *testing.T) {
 func TestAReaderThatGoesOnInTimeHasMissedNothing(t *testing.T) {
 	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
-		slow := tt.observes(job.stream()).opens()
-		slow.wantSeqs(1, 3)
+		slow := tt.follows(job)
 		slow.conn.stops(os.ErrDeadlineExceeded)
 		for i := range 6 {
 			job.says(fmt.Sprintf("row %d", i))
@@ -134,8 +125,7 @@ func TestAReaderThatGoesOnInTimeHasMissedNothing(t *testing.T) {
 func TestAReaderThatStoppedDoesNotHoldUpADrain(t *testing.T) {
 	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
-		slow := tt.observes(job.stream()).opens()
-		slow.wantSeqs(1, 3)
+		slow := tt.follows(job)
 		slow.conn.stops(os.ErrDeadlineExceeded)
 		job.says("running")
 		slow.wantOpen()
@@ -150,8 +140,7 @@ func TestAReaderThatStoppedDoesNotHoldUpADrain(t *testing.T) {
 func TestAClientThatLeavesIsForgottenAtOnce(t *testing.T) {
 	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
-		obs := tt.observes(job.stream()).opens()
-		obs.wantSeqs(1, 3)
+		obs := tt.follows(job)
 		require.Equal(t, 1, tt.hub.Observers())
 		obs.leave()
 		obs.wantCut()
@@ -163,8 +152,7 @@ func TestAClientThatLeavesIsForgottenAtOnce(t *testing.T) {
 func TestStreamsOutliveTheStoreBeingAway(t *testing.T) {
 	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
-		obs := tt.observes(job.stream() + "?heartbeat=60").opens()
-		obs.wantSeqs(1, 3)
+		obs := tt.follows(job, "?heartbeat=60")
 		tt.store.set(func() { tt.store.err = store.ErrUnavailable })
 		job.says("running")
 		obs.wantNothing()
@@ -182,12 +170,10 @@ func TestStreamsOutliveTheStoreBeingAway(t *testing.T) {
 func TestAnIntentThatIsRemovedUnderAStreamCutsIt(t *testing.T) {
 	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
-		obs := tt.observes(job.stream() + "?heartbeat=60").opens()
-		obs.wantSeqs(1, 3)
+		obs := tt.follows(job, "?heartbeat=60")
 		tt.store.set(func() { tt.store.err = store.ErrNotFound })
 		tt.passes(store.CheckInterval)
-		obs.wantRetry(500*time.Millisecond, 5*time.Second)
-		obs.wantCut()
+		obs.wantSentAway()
 		require.Equal(t, http.StatusNotFound, tt.get(job.stream()).Code)
 	})
 }
@@ -195,8 +181,7 @@ func TestAnIntentThatIsRemovedUnderAStreamCutsIt(t *testing.T) {
 func TestAReloadLeavesStreamsAlone(t *testing.T) {
 	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
-		obs := tt.observes(job.stream()).opens()
-		obs.wantSeqs(1, 3)
+		obs := tt.follows(job)
 		tt.configure(Config{Heartbeat: time.Second})
 		job.says("running")
 		obs.wantSeqs(4, 4)

@@ -20,8 +20,7 @@ func TestHostileWordsOfTheBackendStayInsideTheirEvent(t *testing.T) {
 	const attack = "a\n\nevent: intent.completed\ndata: {}\r\rid: 9\u0085\u2028\u2029\x00\x7f\\\"</script>"
 	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
-		obs := tt.observes(job.stream()).opens()
-		obs.wantSeqs(1, 3)
+		obs := tt.follows(job)
 
 		job.reads(intent.Reading{Status: intent.InProgress, Message: attack, UnknownState: attack})
 		e := obs.wantEvent("intent.in_progress")

@@ -339,6 +339,22 @@ func (o *observer) opens() *observer {
 	return o
 }
 
+// follows is an observer of a job that has just begun, which has seen all there is; query
+// is what its URL says more, with its question mark.
+func (tt *tester) follows(j *job, query ...string) *observer {
+	tt.t.Helper()
+	o := tt.observes(j.stream() + strings.Join(query, "")).opens()
+	o.wantSeqs(1, 3)
+	return o
+}
+
+// wantSentAway wants a stream to be cut with a word of when to come back.
+func (o *observer) wantSentAway() {
+	o.t.Helper()
+	o.wantRetry(500*time.Millisecond, 5*time.Second)
+	o.wantCut()
+}
+
 func (o *observer) wantEvent(name string) wireEvent {
 	o.t.Helper()
 	token := o.next()

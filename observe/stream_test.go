@@ -63,8 +63,7 @@ func TestStreamHeadIsFlushedBeforeAnythingIsRead(t *testing.T) {
 func TestTerminalEventComesInOneWriteWithItsRetry(t *testing.T) {
 	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
-		obs := tt.observes(job.stream()).opens()
-		obs.wantSeqs(1, 3)
+		obs := tt.follows(job)
 		job.says("running")
 		obs.wantSeqs(4, 4)
 		job.completes(`{}`)
@@ -153,8 +152,7 @@ func TestAStoreThatKnowsThatRingsGotLostHasAllLook(t *testing.T) {
 func TestARingThatGotLostIsMadeUpForByTheCheck(t *testing.T) {
 	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
-		obs := tt.observes(job.stream() + "?heartbeat=60").opens()
-		obs.wantSeqs(1, 3)
+		obs := tt.follows(job, "?heartbeat=60")
 
 		tt.store.set(func() { tt.store.deaf = true })
 		job.says("nobody hears this")
@@ -169,8 +167,7 @@ func TestARingThatGotLostIsMadeUpForByTheCheck(t *testing.T) {
 func TestHeartbeatComesWhenNothingElseDoes(t *testing.T) {
 	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
-		obs := tt.observes(job.stream()).opens()
-		obs.wantSeqs(1, 3)
+		obs := tt.follows(job)
 
 		tt.passes(4*time.Second - time.Millisecond)
 		obs.wantNothing()
@@ -193,8 +190,7 @@ func TestHeartbeatComesWhenNothingElseDoes(t *testing.T) {
 func TestClientChoosesItsHeartbeat(t *testing.T) {
 	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
-		obs := tt.observes(job.stream() + "?heartbeat=1").opens()
-		obs.wantSeqs(1, 3)
+		obs := tt.follows(job, "?heartbeat=1")
 		tt.passes(3 * time.Second)
 		for range 3 {
 			obs.wantHeartbeat()
@@ -207,8 +203,7 @@ func TestClientChoosesItsHeartbeat(t *testing.T) {
 func TestWaitSecondsEndsTheStreamCleanlyAndOnTime(t *testing.T) {
 	run(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
-		obs := tt.observes(job.stream() + "?wait_seconds=2").opens()
-		obs.wantSeqs(1, 3)
+		obs := tt.follows(job, "?wait_seconds=2")
 		tt.passes(2*time.Second - time.Millisecond)
 		obs.wantNothing()
 		tt.passes(time.Millisecond)
