@@ -220,20 +220,13 @@ func (s starting) key() (key, former string, problem *observe.Problem) {
 	}
 	whose := []string{"owner", s.ownerOf(s.r)}
 	if s.Owner == "" {
-		whose = append([]string{"credentials", s.asker(s.r).User}, offload.Credentials(withoutKey(s.r))...)
+		// Repeats may have other values of the key itself, which counts apart, and of what is
+		// wanted of the answer.
+		whose = append([]string{"credentials", s.asker(s.r).User}, offload.Credentials(s.r, "Idempotency-Key", "Prefer")...)
 	}
 	macs := s.app.keys.MACs("idempotency", append([]string{s.Name, strings.ToLower(s.r.Host), s.r.Method, s.r.URL.EscapedPath(), said}, whose...)...)
 	if len(macs) > 1 {
 		former = macs[1]
 	}
 	return macs[0], former, nil
-}
-
-// withoutKey is the request without the headers that a repeat may have other values
-// of: the key itself, which counts apart, and what is wanted of the answer.
-func withoutKey(r *http.Request) *http.Request {
-	h := r.Header.Clone()
-	h.Del("Idempotency-Key")
-	h.Del("Prefer")
-	return &http.Request{Header: h, TLS: r.TLS}
 }

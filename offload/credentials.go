@@ -120,10 +120,14 @@ func remoteHost(r *http.Request) string {
 
 // Credentials is what a request says of who sends it, for whoever has to tell clients
 // apart: every header that is not known to identify nobody, and the client's
-// certificate. It is as secret as what it is made of.
-func Credentials(r *http.Request) []string {
+// certificate. Headers by one of the names but are left out. It is as secret as what it
+// is made of.
+func Credentials(r *http.Request, but ...string) []string {
 	var all []string
 	for _, name := range separating(r.Header) {
+		if slices.Contains(but, name) {
+			continue
+		}
 		values := r.Header[name]
 		all = append(all, name, strconv.Itoa(len(values)))
 		all = append(all, values...)

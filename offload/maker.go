@@ -41,13 +41,9 @@ var notOfMaker = []string{"Idempotency-Key", "Prefer", "Origin", "X-Csrf-Token",
 // makerOf is what names a maker: credentials, but without the address of a trusted proxy,
 // of which there can be several before us.
 func (s *Server) makerOf(id intent.ID, r *http.Request, who *Asker) []string {
-	same := &http.Request{Header: r.Header.Clone(), TLS: r.TLS}
-	for _, name := range notOfMaker {
-		same.Header.Del(name)
-	}
 	parts := []string{id.String(), s.Scope, strings.ToLower(r.Host), who.Scheme, who.Client, who.User, who.owner(), ""}
 	if r.TLS != nil {
 		parts[len(parts)-1] = r.TLS.ServerName
 	}
-	return append(parts, Credentials(same)...)
+	return append(parts, Credentials(r, notOfMaker...)...)
 }

@@ -17,6 +17,8 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"hash"
+	"sync"
 )
 
 // MinSecret is the length of the shortest secret, in bytes.
@@ -33,6 +35,7 @@ type slot struct {
 	root  []byte // what HKDF extracted
 	id    [keyIDSize]byte
 	token []byte
+	macs  sync.Map // *sync.Pool of hash.Hash, by purpose, of which there are few: a key costs more to derive than what it makes
 }
 
 // New returns the keyring of a current and a previous secret. The previous one may
@@ -91,10 +94,25 @@ func (k *Keyring) MACs(purpose string, parts ...string) []string {
 }
 
 func (s *slot) mac(purpose string, parts []string) string {
-	h := hmac.New(sha256.New, s.key("mac "+purpose))
+	var all []byte
 	for _, part := range parts {
-		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
-		h.Write([]byte(part))
+		all = binary.BigEndian.AppendUint64(all, uint64(len(part)))
+		all = append(all, part...)
 	}
+	pool := s.hashes(purpose)
+	h := pool.Get().(hash.Hash)
+	defer pool.Put(h)
+	h.Reset()
+	h.Write(all)
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+}
+
+// hashes are ready to make MACs for a purpose.
+func (s *slot) hashes(purpose string) *sync.Pool {
+	if pool, ok := s.macs.Load(purpose); ok {
+		return pool.(*sync.Pool)
+	}
+	key := s.key("mac " + purpose)
+	pool, _ := s.macs.LoadOrStore(purpose, &sync.Pool{New: func() any { return hmac.New(sha256.New, key) }})
+	return pool.(*sync.Pool)
 }
