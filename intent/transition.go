@@ -5,12 +5,16 @@ import (
 	"time"
 )
 
+// beginning is how many events a submit has at most whose job has not ended: created,
+// submitted, delivered, in progress.
+const beginning = 4
+
 // Begin makes a reservation an intent: its first two events.
 func (in Intent) Begin(now time.Time) (Intent, []Event) {
 	if !in.Status.Precedes(Created) {
 		return in, nil
 	}
-	var log log
+	log := log{make([]Event, 0, beginning)}
 	log.append(&in, Created, Details{}, now)
 	log.append(&in, Submitted, Details{Attempt: 1}, now)
 	return in, log.events

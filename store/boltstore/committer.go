@@ -2,6 +2,7 @@ package boltstore
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -117,10 +118,23 @@ func (c *committer) run() {
 	}
 }
 
-// gather adds what waits already. It waits for nothing: while a group is being
-// synced the next one fills up by itself.
+// gather adds what waits already, and what comes when others had their turn on the CPU. It
+// waits for nothing: while a group is being synced the next one fills up by itself. But
+// where more goroutines want to run than can, some of them are about to bring an op, and
+// a commit costs CPU time that they could use.
 func (c *committer) gather(group []*op) []*op {
-	for size := group[0].size; len(group) < maxGroup && size < maxGroupBytes; {
+	group = c.drain(group)
+	runtime.Gosched()
+	return c.drain(group)
+}
+
+// drain adds what waits.
+func (c *committer) drain(group []*op) []*op {
+	size := 0
+	for _, o := range group {
+		size += o.size
+	}
+	for len(group) < maxGroup && size < maxGroupBytes {
 		select {
 		case o, ok := <-c.queue:
 			if !ok {
