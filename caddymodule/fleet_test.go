@@ -31,6 +31,7 @@ type fleet struct {
 	all     []*ship
 
 	storeLines string // of the config
+	jobLines   string // more of the job's
 }
 
 // A ship is one of them. Its polls carry its name.
@@ -46,12 +47,27 @@ const term = 15 * time.Second
 func newFleet(t *testing.T, n int, storeLines string) *fleet {
 	t.Helper()
 	f := &fleet{t: t, backend: legacytest.New(), storeLines: storeLines}
-	server := httptest.NewServer(f.routes())
-	t.Cleanup(server.Close)
+	f.start(n, f.routes())
+	return f
+}
+
+// newFleetBefore starts a fleet in front of another backend, with more lines for its jobs.
+func newFleetBefore(t *testing.T, backend http.Handler, n int, storeLines, jobLines string) *fleet {
+	t.Helper()
+	f := &fleet{t: t, storeLines: storeLines, jobLines: jobLines}
+	f.start(n, backend)
+	return f
+}
+
+// start starts so many Caddys in front of a backend.
+func (f *fleet) start(n int, backend http.Handler) {
+	f.t.Helper()
+	server := httptest.NewServer(backend)
+	f.t.Cleanup(server.Close)
 	f.to = server.Listener.Addr().String()
 	for i := range n {
-		s := &ship{Process: caddytest.NewProcess(t), name: string(rune('a' + i)), addr: caddytest.FreeAddr(t)}
-		f.configure(s, storeLines, ordinary)
+		s := &ship{Process: caddytest.NewProcess(f.t), name: string(rune('a' + i)), addr: caddytest.FreeAddr(f.t)}
+		f.configure(s, f.storeLines, ordinary)
 		f.all = append(f.all, s)
 	}
 	var started sync.WaitGroup
@@ -59,7 +75,6 @@ func newFleet(t *testing.T, n int, storeLines string) *fleet {
 		started.Go(s.Start)
 	}
 	started.Wait()
-	return f
 }
 
 func onRedis(server *redistest.Server) string { return "store redis redis://" + server.Addr }
@@ -84,7 +99,7 @@ func (f *fleet) routes() http.Handler {
 func (f *fleet) configure(s *ship, storeLines string, errands ...errand) {
 	var jobs strings.Builder
 	for _, e := range errands {
-		jobs.WriteString(strings.NewReplacer("JOB", e.job, "UNDER", e.under, "NAME", s.name).Replace(`
+		jobs.WriteString(strings.NewReplacer("JOB", e.job, "UNDER", e.under, "NAME", s.name, "MORE", f.jobLines).Replace(`
 		job JOB {
 			submit POST UNDER/reports/generate
 			status GET UNDER/reports/status/{job_id} {
@@ -94,6 +109,7 @@ func (f *fleet) configure(s *ship, storeLines string, errands ...errand) {
 			poll 200ms {
 				first 50ms
 			}
+			MORE
 		}`))
 	}
 	_, port, _ := strings.Cut(s.addr, ":")

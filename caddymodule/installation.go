@@ -214,6 +214,9 @@ func (i *installation) newParts(s store.Store, log *slog.Logger) *parts {
 	}}
 	p.engine = engine.New(p.metered)
 	p.engine.Measure(counted)
+	if shared, ok := s.(store.Teller); ok && s.Term() > 0 {
+		p.engine.Confer(meteredTeller{shared, p.metered.(meteredStore)})
+	}
 	return p
 }
 

@@ -23,7 +23,7 @@ var results = []struct {
 	word string
 }{
 	{store.ErrNotFound, "not_found"}, {store.ErrFenced, "fenced"}, {store.ErrConflict, "conflict"}, {store.ErrEnded, "ended"},
-	{store.ErrExists, "exists"}, {store.ErrUnavailable, "unavailable"}, {store.ErrFull, "full"},
+	{store.ErrExists, "exists"}, {store.ErrMissing, "missing"}, {store.ErrUnavailable, "unavailable"}, {store.ErrFull, "full"},
 	{context.Canceled, "canceled"}, {context.DeadlineExceeded, "timeout"},
 }
 
@@ -53,6 +53,7 @@ func (s meteredStore) count(operation string, err error) {
 var operations = []string{
 	"get", "events", "by_key", "by_job", "list", "reserve", "create", "adopt", "append", "drop",
 	"claim", "take", "renew", "release", "collect", "keep", "discard", "purge",
+	"want", "void", "tell", "told",
 }
 
 // commit notes what came of a change that began at a moment.
@@ -180,6 +181,36 @@ func (s meteredStore) Purge(ctx context.Context, now time.Time, n int) (int, err
 	removed, err := s.Store.Purge(ctx, now, n)
 	s.count("purge", err)
 	return removed, err
+}
+
+// A meteredTeller counts what replicas tell each other.
+type meteredTeller struct {
+	store.Teller
+	in meteredStore
+}
+
+func (t meteredTeller) Want(ctx context.Context, id intent.ID, until time.Time) error {
+	err := t.Teller.Want(ctx, id, until)
+	t.in.count("want", err)
+	return err
+}
+
+func (t meteredTeller) Void(ctx context.Context, id intent.ID) error {
+	err := t.Teller.Void(ctx, id)
+	t.in.count("void", err)
+	return err
+}
+
+func (t meteredTeller) Tell(ctx context.Context, l store.Lease, said store.Telling) error {
+	err := t.Teller.Tell(ctx, l, said)
+	t.in.count("tell", err)
+	return err
+}
+
+func (t meteredTeller) Told(ctx context.Context, id intent.ID, known string) (store.Telling, error) {
+	said, err := t.Teller.Told(ctx, id, known)
+	t.in.count("told", err)
+	return said, err
 }
 
 var _ store.Store = meteredStore{}

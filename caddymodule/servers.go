@@ -10,6 +10,7 @@ import (
 	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/observe"
 	"github.com/caddy-intents/caddy-intents/offload"
+	"github.com/caddy-intents/caddy-intents/store"
 )
 
 // servers answer requests about intents out of one open store.
@@ -57,7 +58,24 @@ func (h *Handler) newObserver(p *parts) *observe.Server {
 	if h.Owner != "" {
 		config.Tokens = h.app.keys
 	}
+	if p.store.Term() == 0 {
+		config.Alone = h.alone(p.store)
+	}
 	return observe.New(config)
+}
+
+// alone is what a store that nobody shares says of intents that are not in it. They are
+// nowhere if they were made before it was begun, or so long ago that they may be over and
+// removed.
+func (h *Handler) alone(s store.Store) *observe.Alone {
+	a := &observe.Alone{Kept: time.Duration(h.app.Retention)}
+	if begun, ok := s.(interface{ Since() time.Time }); ok {
+		a.Since = begun.Since()
+	}
+	for _, job := range h.jobs {
+		a.Kept = max(a.Kept, job.Deadline)
+	}
+	return a
 }
 
 // pacing tells observers what the engine knows.
@@ -67,6 +85,8 @@ func (p pacing) Pace(id intent.ID) observe.Pace {
 	polled, _ := p.engine.Polling(id)
 	return observe.Pace(polled)
 }
+
+func (p pacing) Await(ctx context.Context, id intent.ID) { p.engine.AwaitPolling(ctx, id) }
 
 // canceler lets observers cancel through the engine. Where an id is all it takes to
 // read an intent, it is the backend that decides who may cancel: it is asked with the

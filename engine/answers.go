@@ -39,6 +39,12 @@ type answerEntry struct {
 	unkept bool            // the last poll was answered, in words that are not kept
 	news   bool            // the answer differs from the one before, and nobody was told
 	shared chan struct{}   // closed when the next step is over; nil if nobody waits for that
+
+	// Where several replicas share the store:
+	wanted    moment     // others want to be told until then
+	mark      string     // of the body that they were told
+	slow      bool       // the last poll took long
+	elsewhere *elsewhere // what another one has told, if that one holds the intent
 }
 
 // voids reports whether what was asked at a moment says nothing any more.

@@ -267,7 +267,8 @@ func (e *Engine) Quiet(ctx context.Context, id intent.ID) {
 func (e *Engine) rest(h *held) {
 	h.busy = false
 	e.tellSharers(h)
-	e.tellNews(h)
+	e.tellNews(h.lease.ID)
+	e.tellSoon(h)
 	if waits := e.resting[h]; waits != nil {
 		close(waits)
 		delete(e.resting, h)

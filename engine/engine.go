@@ -33,7 +33,7 @@ type Engine struct {
 
 	ctx     context.Context // ends with Stop; the cause is ErrStopping
 	cancel  context.CancelCauseFunc
-	loops   sync.WaitGroup // schedule, claim or keepLeases, retain, writeBack
+	loops   sync.WaitGroup // schedule, claim or keepLeases, retain, writeBack, confer
 	running sync.WaitGroup // polls
 	keeps   chan struct{}  // capacity 1: there is something to be written when the store takes it; full means that writeBack will look anyway
 	wake    chan struct{}  // capacity 1: the heap has a new first entry; full means that the schedule will look anyway
@@ -41,6 +41,8 @@ type Engine struct {
 
 	answered func(intent.ID) // told of answers that are kept; nil for nobody
 	meter    Meter
+
+	conference *conference // nil if nobody else shares the store
 
 	paying latch // while debts are paid: nobody takes over what one is about
 
@@ -67,7 +69,7 @@ type Engine struct {
 	resting     map[*held]chan struct{} // closed when the step under way is over; only where somebody waits for that
 	undelivered map[JobName]int         // submits that wait for the backend, or for the store
 	credentials map[JobName][]string    // names of headers that a submit of the job had
-	early       map[intent.ID]moment    // watched before held: an observer can be faster than the submit that it follows
+	early       map[intent.ID]interest  // before it is held: an observer can be faster than the submit that it follows
 }
 
 // New returns an engine for the intents in s. It does nothing yet.
@@ -86,7 +88,7 @@ func New(s store.Store) *Engine {
 		tallies:     make(map[*JobName]*tally),
 		lanes:       make(map[string]*lane),
 		parked:      make(map[*held]struct{}),
-		early:       make(map[intent.ID]moment),
+		early:       make(map[intent.ID]interest),
 		undelivered: make(map[JobName]int),
 		credentials: make(map[JobName][]string),
 		resting:     make(map[*held]chan struct{}),
@@ -111,6 +113,9 @@ func (e *Engine) Start() {
 		e.loops.Go(e.keepLeases)
 	} else {
 		e.loops.Go(e.claim)
+	}
+	if e.conference != nil {
+		e.loops.Go(e.confer)
 	}
 	e.loops.Go(e.schedule)
 	e.loops.Go(e.retain)
@@ -208,18 +213,28 @@ func (e *Engine) park(h *held) {
 
 // hear takes the store's signals. It is called by the store and returns at once.
 func (e *Engine) hear(s store.Signal) {
-	if s.Kind != store.Watched {
+	if s.Kind == store.Appended || s.Kind == store.Missed {
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	until := e.now().add(time.Until(s.Until.Round(0))) // by the clock of this machine
-	h, ok := e.holds[s.ID]
-	if !ok {
-		e.rememberEarly(s.ID, until)
-		return
+	switch s.Kind {
+	case store.Watched:
+		if h, ok := e.holds[s.ID]; ok {
+			e.watch(h, until)
+		} else {
+			e.rememberEarly(s.ID, interest{watched: until})
+		}
+	case store.Wanted:
+		e.hearWanted(s.ID, until)
+	case store.Told:
+		e.hearTold(s.ID)
+	case store.Voided:
+		if entry := e.answers.wanted(s.ID); entry != nil {
+			e.void(entry)
+		}
 	}
-	e.watch(h, until)
 }
 
 // watch notes that somebody follows h, and pulls the next poll forward to what it
@@ -241,18 +256,23 @@ func (e *Engine) watch(h *held, until moment) {
 	}
 }
 
+// An interest is until when somebody watches an intent, and another replica wants to be
+// told of its polls.
+type interest struct{ watched, wanted moment }
+
 // maxEarly bounds what is remembered of watchers of intents that are not held
 // (yet): an id that does not exist must not cost memory for ever.
 const maxEarly = 4096
 
-func (e *Engine) rememberEarly(id intent.ID, until moment) {
+func (e *Engine) rememberEarly(id intent.ID, i interest) {
 	for other := range e.early {
 		if len(e.early) < maxEarly {
 			break
 		}
 		delete(e.early, other)
 	}
-	e.early[id] = until
+	known := e.early[id]
+	e.early[id] = interest{max(known.watched, i.watched), max(known.wanted, i.wanted)}
 }
 
 func (e *Engine) wakeLocked() {

@@ -73,8 +73,11 @@ func (e *Engine) holdSpread(lease store.Lease, in *intent.Intent, ready, due mom
 		places:      [3]int32{-1, -1, -1},
 		polled:      never,
 	}
-	if until, ok := e.early[in.ID]; ok {
-		h.watched = until
+	e.arrive(h)
+	if early, ok := e.early[in.ID]; ok {
+		if h.watched = early.watched; early.wanted > e.now() {
+			e.answers.want(in.ID).wanted = early.wanted
+		}
 		delete(e.early, in.ID)
 	}
 	if h.undelivered {
@@ -136,6 +139,7 @@ func (e *Engine) forget(h *held) {
 	if e.holds[h.lease.ID] == h {
 		delete(e.holds, h.lease.ID)
 	}
+	e.tellSoon(h)
 }
 
 // setDelivered notes that the backend has what h stands for, or will not get it. The
@@ -157,13 +161,14 @@ type Polled struct {
 	DownSince time.Time // since when polls of the job are held back, because its backend is down
 }
 
-// Polling tells what is known of the polls of an intent that this engine holds.
+// Polling tells what is known of the polls of an intent, and whether this engine holds it.
+// If another one does, it is what that one has told; see AwaitPolling.
 func (e *Engine) Polling(id intent.ID) (Polled, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	h, ok := e.holds[id]
 	if !ok {
-		return Polled{}, false
+		return e.polledElsewhere(id), false
 	}
 	p := Polled{Failures: int(h.failures)}
 	if h.polled != never {

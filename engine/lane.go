@@ -307,6 +307,7 @@ func (e *Engine) start(h *held) {
 	e.queue.remove(h)
 	e.unseat(h)
 	h.waiting, h.ahead, h.busy = false, false, true
+	e.tellOfSlow(h)
 }
 
 // leave notes what a poll or a delivery came to and gives its place, if it still has it,

@@ -51,6 +51,7 @@ func newReplica(t *testing.T, shared store.Store, backend *legacytest.Backend) *
 	r := &replica{cable: &cable{Store: shared}, asked: &askedBy{backend: backend}}
 	r.tester = &tester{t: t, backend: backend, store: &moodyStore{Store: r.cable}, log: new(logLines)}
 	r.engine = engine.New(r.store)
+	r.engine.Confer(&line{Teller: shared.(store.Teller), cable: r.cable})
 	r.reload(r.asked.bring)
 	return r
 }

@@ -54,6 +54,7 @@ func (e *Engine) poll(t turn, started moment) {
 	e.measure(h, &s)
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.noteSlow(h, e.now().sub(started))
 	if h.manner == waits {
 		t.lane.long--
 		delete(e.interrupts, h)

@@ -48,6 +48,7 @@ func (e *Engine) Look(id intent.ID) Standing {
 			e.watch(h, e.now().add(3*job.Pace.Interval))
 		}
 	}
+	e.wish(e.answers.want(id), wantWindow)
 	return e.standing(id)
 }
 
@@ -63,8 +64,9 @@ func (e *Engine) standing(id intent.ID) Standing {
 	if h == nil || h.ended {
 		if entry.ended > 0 && now < entry.ended.add(keptAfterEnd) {
 			s.State, s.Since = Over, e.clock(max(entry.last, entry.voided))
+			return s
 		}
-		return s
+		return entry.elsewhere.standing(s, e, now)
 	}
 	job := e.settings.Load().Jobs[*h.name]
 	if _, parked := e.parked[h]; parked || job == nil {
@@ -113,6 +115,7 @@ func (e *Engine) Share(ctx context.Context, id intent.ID) Standing {
 			return e.standing(id)
 		case <-soon.C:
 			if !e.underWay(id) {
+				e.giveUpOn(id)
 				standing.State = Late
 				return standing
 			}
@@ -132,15 +135,19 @@ func (e *Engine) join(id intent.ID) (<-chan struct{}, Standing) {
 	if s.State != Due {
 		return nil, s
 	}
-	h := e.holds[id]
-	if !h.waiting {
+	if h := e.holds[id]; h != nil && !h.waiting {
 		e.plan(h, e.now())
 	}
-	entry := e.answers.want(id)
+	return e.shares(e.answers.want(id)), s
+}
+
+// shares is what is closed when the next step of an intent is over. The caller holds
+// e.mu.
+func (e *Engine) shares(entry *answerEntry) <-chan struct{} {
 	if entry.shared == nil {
 		entry.shared = make(chan struct{})
 	}
-	return entry.shared, s
+	return entry.shared
 }
 
 // tellSharers lets go whoever waits for a step of h. The caller holds e.mu, and lets
@@ -154,8 +161,8 @@ func (e *Engine) tellSharers(h *held) {
 
 // tellNews has those told who follow the words of the backend and not events. The
 // caller holds e.mu.
-func (e *Engine) tellNews(h *held) {
-	if entry := e.answers.wanted(h.lease.ID); entry != nil && entry.news {
+func (e *Engine) tellNews(id intent.ID) {
+	if entry := e.answers.wanted(id); entry != nil && entry.news {
 		if entry.news = false; e.answered != nil {
 			e.answered(entry.id)
 		}
@@ -171,14 +178,11 @@ func (e *Engine) FirstAnswer(ctx context.Context, id intent.ID, d time.Duration)
 		e.mu.Lock()
 		s, h := e.standing(id), e.holds[id]
 		entry := e.answers.want(id)
-		if s.Answer != nil || h == nil {
+		if s.Answer != nil || h == nil && !e.wish(entry, wantWindow) {
 			e.mu.Unlock()
 			return s
 		}
-		if entry.shared == nil {
-			entry.shared = make(chan struct{})
-		}
-		over := entry.shared
+		over := e.shares(entry)
 		e.mu.Unlock()
 		select {
 		case <-over:
@@ -191,18 +195,29 @@ func (e *Engine) FirstAnswer(ctx context.Context, id intent.ID, d time.Duration)
 func (e *Engine) underWay(id intent.ID) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	h := e.holds[id]
-	return h != nil && h.busy
+	if h := e.holds[id]; h != nil {
+		return h.busy
+	}
+	entry := e.answers.wanted(id)
+	return entry != nil && entry.elsewhere != nil && e.now() < entry.elsewhere.busy
 }
 
 // Void makes what is known of a job's status worthless, because somebody has done
 // something to it.
 func (e *Engine) Void(id intent.ID) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	entry := e.answers.want(id)
+	e.void(e.answers.want(id))
+	e.mu.Unlock()
+	e.voidElsewhere(id)
+}
+
+// void is Void for this engine. The caller holds e.mu.
+func (e *Engine) void(entry *answerEntry) {
 	entry.voided, entry.ended = max(e.now(), 1), 0
 	e.answers.put(entry, nil, 0)
+	if h := e.holds[entry.id]; h != nil {
+		e.tellSoon(h)
+	}
 }
 
 // ErrUnreadable is returned for an answer that says nothing about the job.

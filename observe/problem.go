@@ -33,6 +33,7 @@ const (
 	retryDraining    = time.Second // another process is or will be there
 	retryUnavailable = 5 * time.Second
 	retryCrowded     = 10 * time.Second
+	retryElsewhere   = 3 * time.Second // a balancer may choose another process
 )
 
 func (p *Problem) Error() string { return p.Message }
@@ -147,8 +148,13 @@ func (p *Problem) ServeStream(w http.ResponseWriter, r *http.Request) {
 		p.ServeHTTP(w, r)
 		return
 	}
+	cutBegun(w, p.RetryAfter)
+}
+
+// cutBegun has a stream begin, says when to come back, and cuts it.
+func cutBegun(w http.ResponseWriter, retry time.Duration) {
 	writeHead(w, false)
-	_, _ = w.Write(sse.AppendRetry(nil, jitter(p.RetryAfter, 0.5)))
+	_, _ = w.Write(sse.AppendRetry(nil, jitter(retry, 0.5)))
 	_ = http.NewResponseController(w).Flush()
 	panic(http.ErrAbortHandler)
 }

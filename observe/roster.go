@@ -93,7 +93,7 @@ func (s *Server) openTogether(w http.ResponseWriter, r *http.Request, _ string) 
 	ids := make([]intent.ID, len(wanted))
 	for i, want := range wanted {
 		if seen[i], err = s.see(r, want.id, want.token); err != nil {
-			return nil, err
+			return nil, s.orElsewhere(r, want.id, want.token, err)
 		}
 		ids[i] = seen[i].ID
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -31,6 +32,7 @@ type Config struct {
 	Tokens   Tokens       // nil: intents have no owners, and who knows an id may read it
 	Backend  Backend      // nil: nothing is fetched from there
 	Pacing   Pacing       // nil: nothing is told about polling
+	Alone    *Alone       // nil: other processes share the store
 	Canceler Canceler     // needed, too
 	Creator  Creator      // nil: jobs are started by their own URLs only
 	MaxBody  int64        // of a payload, bytes; default 1 MiB
@@ -62,6 +64,9 @@ type Store interface {
 // Pacing knows about the polling of an intent: whoever does it.
 type Pacing interface {
 	Pace(id intent.ID) Pace
+
+	// Await waits a moment for what only another process knows of it yet.
+	Await(ctx context.Context, id intent.ID)
 }
 
 // A Pace is what is known about the polling of an intent. A zero time is one that is
@@ -149,6 +154,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // answer answers a request but for the stream that may be the rest of the answer.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request) *stream {
 	st, err := s.serve(w, r)
+	if errors.Is(err, comeAgain{}) {
+		cutBegun(w, retryElsewhere)
+	}
 	if err != nil {
 		p := ProblemOf(err)
 		if p.Status == http.StatusInternalServerError {
@@ -199,6 +207,9 @@ func (s *Server) serveIntent(w http.ResponseWriter, r *http.Request, text string
 		if in.Intent, err = s.Await(r.Context(), in.Intent, d); err == nil {
 			WaitApplied(w.Header(), d)
 		}
+	}
+	if s.Pacing != nil && !in.Status.Terminal() {
+		s.Pacing.Await(r.Context(), in.ID)
 	}
 	return nil, s.writeIntent(w, r, http.StatusOK, &in.Intent)
 }

@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -272,7 +273,8 @@ func TestHubKeepsOthersSeatedWhenOneLeaves(t *testing.T) {
 
 type pace Pace
 
-func (p pace) Pace(intent.ID) Pace { return Pace(p) }
+func (p pace) Pace(intent.ID) Pace              { return Pace(p) }
+func (p pace) Await(context.Context, intent.ID) {}
 
 func decode(t *testing.T, w *httptest.ResponseRecorder) (v map[string]any) {
 	t.Helper()

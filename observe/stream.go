@@ -91,9 +91,10 @@ func (s *Server) openStream(w http.ResponseWriter, r *http.Request, text string)
 	if err != nil {
 		return nil, err
 	}
-	seen, err := s.see(r, text, r.URL.Query().Get("token"))
+	token := r.URL.Query().Get("token")
+	seen, err := s.see(r, text, token)
 	if err != nil {
-		return nil, err
+		return nil, s.orElsewhere(r, text, token, err)
 	}
 	cursor.lastID = unstamped(&seen.Intent, cursor.lastID) // of the job's own URL
 	cursor.since = s.AXP.manners(r.Header).after(unstamped(&seen.Intent, cursor.since))

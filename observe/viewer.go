@@ -37,6 +37,9 @@ func viewerOf(ctx context.Context) Viewer {
 type Tokens interface {
 	Token(id [16]byte, expires time.Time) string
 	Verify(token string, id [16]byte, now time.Time) (expires time.Time, ok bool)
+
+	// Says is until when a token says that it is good, whoever has made it.
+	Says(token string) (expires time.Time, ok bool)
 }
 
 // TokenLife is how long a token is good for.

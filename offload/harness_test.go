@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,6 +46,8 @@ type tester struct {
 	limits     observe.Limits
 	server     *offload.Server
 	log        bytes.Buffer // of the server
+	others     []*tester    // processes beside it
+	way        *way         // from the engine to the store
 }
 
 // gate is the scripted backend with somebody at the door.
@@ -118,8 +121,10 @@ func inBubble(t *testing.T, test func(tt *tester), configure ...func(*tester)) {
 		require.NoError(t, err)
 		tt.starts()
 		defer func() {
-			tt.hub.Close()
-			tt.engine.Stop()
+			for _, one := range append(tt.others, tt) {
+				one.hub.Close()
+				one.engine.Stop()
+			}
 		}()
 		test(tt)
 	})
@@ -128,7 +133,11 @@ func inBubble(t *testing.T, test func(tt *tester), configure ...func(*tester)) {
 // starts is a process on the tester's store.
 func (tt *tester) starts() {
 	tt.admissions = offload.NewAdmissions()
-	tt.engine = engine.New(tt.store)
+	tt.way = &way{Store: tt.store.(*memstore.Store)}
+	tt.engine = engine.New(tt.way)
+	if tt.store.Term() > 0 {
+		tt.engine.Confer(tt.way)
+	}
 	tt.hub = observe.NewHub(tt.store, slog.New(slog.DiscardHandler))
 	tt.engine.OnAnswer(tt.hub.Ring)
 	tt.engine.Use(&engine.Generation{
@@ -142,6 +151,45 @@ func (tt *tester) starts() {
 		Observer: observe.New(observe.Config{Scope: "default", Store: tt.store, Hub: tt.hub, Limits: tt.limits}), Logger: slog.New(slog.NewTextHandler(&tt.log, nil)),
 	})
 	tt.engine.Start()
+}
+
+// beside is another process on the same store, before the same backend.
+func (tt *tester) beside() *tester {
+	other := *tt
+	other.log = bytes.Buffer{}
+	other.starts()
+	tt.others = append(tt.others, &other)
+	return &other
+}
+
+// shared has the store be one that several processes share.
+func shared(tt *tester) { tt.store = memstore.NewLeased(15 * time.Second) }
+
+// A way from one process to the store can be cut.
+type way struct {
+	*memstore.Store
+	cut atomic.Bool
+}
+
+func (w *way) Release(ctx context.Context, l store.Lease) error {
+	if w.cut.Load() {
+		return store.ErrUnavailable
+	}
+	return w.Store.Release(ctx, l)
+}
+
+// dies is a process that goes without a word: others learn of it when its leases end.
+func (tt *tester) dies() {
+	tt.way.cut.Store(true)
+	tt.hub.Close()
+	tt.engine.Stop()
+}
+
+// at is the same client, whom a balancer has sent to another process.
+func (c *client) at(tt *tester) *client {
+	same := *c
+	same.tt = tt
+	return &same
 }
 
 // restarts has another process take the place of the one that is there.

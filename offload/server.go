@@ -310,6 +310,9 @@ func (q *question) learn(c *copied, asked time.Time) *admission {
 	q.found(a)
 	a.until = time.Now().Add(admittedFor)
 	admissions.put(q.by, a)
+	if a.id != (intent.ID{}) {
+		q.server.Engine.Expect(a.id)
+	}
 	if a.maker { // of others it may be about another job by the same id: nothing of it goes on
 		q.server.Engine.Hear(q.r.Context(), in, answer, asked) // after the admission, where streams of this client find the words
 	}

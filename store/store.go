@@ -76,6 +76,8 @@ var (
 	ErrEnded = errors.New("intent has ended")
 	// ErrExists: the id is taken, or the job, where one insists on being its first.
 	ErrExists = errors.New("intent exists")
+	// ErrMissing: a Telling refers to a body that is not kept.
+	ErrMissing = errors.New("the body is not kept")
 )
 
 // These can be returned by every method. Nothing was written.
@@ -251,7 +253,7 @@ type Signal struct {
 	ID   intent.ID
 	Kind SignalKind
 
-	Until time.Time // of Watched
+	Until time.Time // of Watched and Wanted
 }
 
 type SignalKind uint8
@@ -260,6 +262,10 @@ const (
 	Appended SignalKind = iota + 1 // there are new events
 	Watched                        // somebody follows the intent, until Until
 	Missed                         // signals about any intent may have been lost until now; without ID
+
+	Wanted // who holds the intent is to tell of its polls, until Until; see Teller
+	Told   // something was told of its polls
+	Voided // what was told of its polls is worthless
 )
 
 // A JobKey names a job at a backend: the index by which its intent is found.

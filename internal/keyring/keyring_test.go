@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -202,5 +203,17 @@ func BenchmarkSeal(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func TestWhatATokenSaysIsReadWhoeverHasMadeIt(t *testing.T) {
+	mine, others := ring(t, secret(1), nil), ring(t, secret(2), nil)
+	until := time.Unix(1_800_000_000, 0)
+	expires, ok := mine.Says(others.Token([16]byte{1}, until))
+	require.True(t, ok)
+	require.Equal(t, until, expires)
+	for _, token := range []string{"", "x", strings.Repeat("A", 28), strings.Repeat("!", 28)} {
+		_, ok := mine.Says(token)
+		require.False(t, ok, token)
 	}
 }

@@ -27,7 +27,12 @@ func newFile(path string, timeout time.Duration) (err error) {
 	if err != nil {
 		return openError(err)
 	}
-	err = db.Update(layOut)
+	err = db.Update(func(tx *bbolt.Tx) error {
+		if err := layOut(tx); err != nil {
+			return err
+		}
+		return putNumber(tx.Bucket(bucketMeta), keySince, uint64(time.Now().Unix()))
+	})
 	if err = errors.Join(err, db.Close()); err != nil {
 		return err
 	}

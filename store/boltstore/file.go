@@ -22,6 +22,10 @@ const schema = 2
 // keySchema is where the meta bucket has the schema, as a big-endian number.
 var keySchema = []byte("schema")
 
+// keySince is where it has when the store was begun, in Unix seconds; files of an earlier
+// release have no such thing.
+var keySince = []byte("since")
+
 var errReplaced = errors.New("another file took its place while it was opened")
 
 // open opens the file, and makes it if there is none.

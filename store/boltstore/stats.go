@@ -2,6 +2,7 @@ package boltstore
 
 import (
 	"context"
+	"time"
 
 	"github.com/caddy-intents/caddy-intents/store"
 )
@@ -20,4 +21,15 @@ func (s *Store) Stats(ctx context.Context) (st store.Stats, err error) {
 		return nil
 	})
 	return st, err
+}
+
+// Since is when the store was begun; zero if the file does not say.
+func (s *Store) Since() (since time.Time) {
+	_ = s.view(context.Background(), func(t *txn) error { // who cannot read that can read nothing
+		if n := number(t.active.Tx().Bucket(bucketMeta), keySince); n > 0 {
+			since = time.Unix(int64(n), 0)
+		}
+		return nil
+	})
+	return since
 }

@@ -2,6 +2,7 @@ package boltstore
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -23,4 +24,16 @@ func TestStats(t *testing.T) {
 	require.NoError(t, err)
 	require.Positive(t, st.Size)
 	storetest.Stats(t, s)
+}
+
+func TestAStoreKnowsSinceWhenItIs(t *testing.T) {
+	dir, before := t.TempDir(), time.Now().Truncate(time.Second)
+	s := openIn(t, dir)
+	since := s.Since()
+	require.False(t, since.Before(before))
+	require.False(t, since.After(time.Now()))
+	require.NoError(t, s.Close())
+	_, _, err := Compact(pathIn(dir))
+	require.NoError(t, err)
+	require.Equal(t, since, openIn(t, dir).Since(), "it is the same store")
 }

@@ -10,6 +10,7 @@ func (s *Store) Reopen() *Store {
 	defer s.mu.Unlock()
 	s.closed = true
 	next := New()
+	next.since = s.since
 	for id, r := range s.records {
 		copied := *r
 		copied.held = false

@@ -25,6 +25,7 @@ import (
 type Store struct {
 	board store.Board
 	term  time.Duration // of leases; 0 for ever
+	since time.Time
 
 	mu      sync.Mutex
 	closed  bool
@@ -48,6 +49,7 @@ type record struct {
 	job     store.JobKey // zero until delivered
 	key     string       // idempotency key
 	replay  []byte       // the store.Replay
+	told    *telling     // nil for nothing
 }
 
 func (r *record) seq() int64 { return int64(len(r.events)) }
@@ -55,6 +57,7 @@ func (r *record) seq() int64 { return int64(len(r.events)) }
 // New returns an empty store.
 func New() *Store {
 	return &Store{
+		since:   time.Now(),
 		records: make(map[intent.ID]*record),
 		jobs:    make(map[store.JobKey]intent.ID),
 		keys:    make(map[string]intent.ID),
@@ -72,6 +75,9 @@ func NewLeased(term time.Duration) *Store {
 
 // Now is the method of [store.Store].
 func (*Store) Now() time.Time { return time.Now() }
+
+// Since is when the store was begun.
+func (s *Store) Since() time.Time { return s.since }
 
 // Close is the method of [store.Store].
 func (s *Store) Close() error {

@@ -3,6 +3,7 @@ package memstore_test
 import (
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/caddy-intents/caddy-intents/store"
 	"github.com/caddy-intents/caddy-intents/store/memstore"
@@ -21,3 +22,10 @@ func TestStoreWorksInABubble(t *testing.T) {
 }
 
 func TestStats(t *testing.T) { storetest.Stats(t, memstore.New()) }
+
+func TestTellersKeepTheContract(t *testing.T) {
+	storetest.Tellers(t, func(*testing.T) (one, other *memstore.Store) {
+		s := memstore.NewLeased(time.Minute)
+		return s, s
+	})
+}

@@ -18,27 +18,36 @@ import (
 )
 
 // What is published is "replica kind id number": who rings, about what, and the number
-// of the last event, or for how many milliseconds somebody watches: the clocks of two
-// machines need not agree. It is short, and tells a replica that has no observer nothing of
+// of the last event, or for how many milliseconds somebody watches, or wants to be told:
+// the clocks of two machines need not agree. A kind that is not known is another release's,
+// and passed over. It is short, and tells a replica that has no observer nothing of
 // what is in an intent.
-const (
-	kindAppended = "appended"
-	kindWatched  = "watched"
-	kindEcho     = "echo"
-)
+const kindEcho = "echo"
+
+var kindOf = map[store.SignalKind]string{
+	store.Appended: "appended", store.Watched: "watched", store.Wanted: "wanted", store.Told: "told", store.Voided: "voided",
+}
 
 // Watch is the method of [store.Signaler].
 func (s *Store) Watch(ctx context.Context, id intent.ID, until time.Time) error {
-	shard := shardOf(id)
+	return s.signal(ctx, store.Signal{ID: id, Kind: store.Watched, Until: until})
+}
+
+// signal tells all replicas, this one too.
+func (s *Store) signal(ctx context.Context, signal store.Signal) error {
+	shard := shardOf(signal.ID)
 	ctx, done, err := s.begin(ctx, shard)
 	if err != nil {
 		return err
 	}
 	defer done()
-	s.board.Post(store.Signal{ID: id, Kind: store.Watched, Until: until})
-	channel := s.shards[shard] + "ev"
-	message := fmt.Sprintf("%s %s %s %d", s.replica, kindWatched, id, time.Until(until).Milliseconds())
-	return s.failed(ctx, shard, s.ring(ctx, channel, message))
+	s.board.Post(signal)
+	number := int64(0)
+	if !signal.Until.IsZero() {
+		number = time.Until(signal.Until).Milliseconds()
+	}
+	message := s.replica + " " + kindOf[signal.Kind] + " " + signal.ID.String() + " " + strconv.FormatInt(number, 10)
+	return s.failed(ctx, shard, s.ring(ctx, s.shards[shard]+"ev", message))
 }
 
 // ring publishes in the way that this server is listened to.
@@ -176,13 +185,19 @@ func (s *Store) hear(message string) (echo bool) {
 	if err != nil {
 		return false
 	}
-	switch words[1] {
-	case kindAppended:
-		s.board.Post(store.Signal{ID: id, Kind: store.Appended})
-	case kindWatched:
-		if ms, err := strconv.ParseInt(words[3], 10, 64); err == nil {
-			s.board.Post(store.Signal{ID: id, Kind: store.Watched, Until: time.Now().Add(time.Duration(ms) * time.Millisecond)})
+	for kind, word := range kindOf {
+		if word != words[1] {
+			continue
 		}
+		signal := store.Signal{ID: id, Kind: kind}
+		if kind == store.Watched || kind == store.Wanted {
+			ms, err := strconv.ParseInt(words[3], 10, 64)
+			if err != nil {
+				return false
+			}
+			signal.Until = time.Now().Add(time.Duration(ms) * time.Millisecond)
+		}
+		s.board.Post(signal)
 	}
 	return false
 }

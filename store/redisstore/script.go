@@ -40,6 +40,9 @@ var (
 	scriptDiscard = load("discard")
 	scriptRaise   = load("raise")
 	scriptCount   = load("count")
+	scriptTell    = load("tell")
+	scriptTold    = load("told")
+	scriptClock   = load("clock")
 )
 
 func load(name string) script {
@@ -191,6 +194,7 @@ var refusals = map[string]error{
 	"ended":    store.ErrEnded,
 	"conflict": store.ErrConflict,
 	"exists":   store.ErrExists,
+	"missing":  store.ErrMissing,
 }
 
 // refused is the error that a script's answer stands for, if it does.

@@ -46,6 +46,7 @@ type Store struct {
 	term    time.Duration
 	tails   *tails
 	clock   *clock
+	dials   *dials
 	copies  int
 	publish string // the command that rings
 	cluster bool
@@ -69,7 +70,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		log: o.Logger, tails: newTails(), clock: newClock(), replica: rand.Text()[:10], shards: shardNames(o.Prefix), term: o.Term, copies: o.Copies,
+		log: o.Logger, tails: newTails(), clock: newClock(), dials: newDials(), replica: rand.Text()[:10], shards: shardNames(o.Prefix), term: o.Term, copies: o.Copies,
 		publish: "PUBLISH", cluster: o.Mode == Cluster,
 	}
 	if s.cluster {

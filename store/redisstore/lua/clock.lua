@@ -1,0 +1,3 @@
+-- clock answers what time it is.
+
+return now()
