@@ -75,6 +75,18 @@ func bucketsOf(tx *bbolt.Tx) *txn {
 	return t
 }
 
+// intentBucketsOf opens only what one intent is read from: to open all of them takes longer
+// than to find it.
+func intentBucketsOf(tx *bbolt.Tx) *txn {
+	return &txn{
+		origin:  tx.Bucket(bucketOrigin),
+		request: tx.Bucket(bucketRequest),
+		active:  tx.Bucket(bucketActive),
+		done:    tx.Bucket(bucketDone),
+		events:  tx.Bucket(bucketEvents),
+	}
+}
+
 func (t *txn) put(b *bbolt.Bucket, key, value []byte) {
 	t.wrote = true
 	if t.err == nil {

@@ -12,7 +12,7 @@ import (
 
 // Get is the method of [store.Reader].
 func (s *Store) Get(ctx context.Context, id intent.ID) (in intent.Intent, err error) {
-	err = s.view(ctx, func(t *txn) error {
+	err = s.viewIntent(ctx, func(t *txn) error {
 		in, err = t.visible(id)
 		return err
 	})
@@ -21,7 +21,7 @@ func (s *Store) Get(ctx context.Context, id intent.ID) (in intent.Intent, err er
 
 // Events is the method of [store.Reader].
 func (s *Store) Events(ctx context.Context, id intent.ID, after int64) (in intent.Intent, events []intent.Event, err error) {
-	err = s.view(ctx, func(t *txn) error {
+	err = s.viewIntent(ctx, func(t *txn) error {
 		if in, err = t.visible(id); err != nil || in.Seq <= after {
 			return err // most readers are up to date
 		}

@@ -107,7 +107,16 @@ func (s *Store) Close() error {
 
 // view reads from one snapshot. f copies out what it needs: what it was handed is
 // gone afterwards.
-func (s *Store) view(ctx context.Context, f func(*txn) error) (err error) {
+func (s *Store) view(ctx context.Context, f func(*txn) error) error {
+	return s.viewBy(ctx, bucketsOf, f)
+}
+
+// viewIntent is view for what is kept of one intent. It is the read of each poll.
+func (s *Store) viewIntent(ctx context.Context, f func(*txn) error) error {
+	return s.viewBy(ctx, intentBucketsOf, f)
+}
+
+func (s *Store) viewBy(ctx context.Context, open func(*bbolt.Tx) *txn, f func(*txn) error) (err error) {
 	if err := s.usable(ctx); err != nil {
 		return err
 	}
@@ -122,7 +131,7 @@ func (s *Store) view(ctx context.Context, f func(*txn) error) (err error) {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // cannot fail on an open transaction
-	return f(bucketsOf(tx))
+	return f(open(tx))
 }
 
 // snapshot begins a transaction that reads what is durable. bbolt shows a commit as
