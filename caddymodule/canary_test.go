@@ -26,6 +26,7 @@ import (
 type cage struct {
 	*process
 	canaries map[string]string // what a client, the config or the backend keeps secret
+	tokens   map[string]string // what clients were given to observe with
 	heard    strings.Builder   // heads and bodies of all answers to clients
 }
 
@@ -38,7 +39,7 @@ func (c *cage) canary(name string) string {
 }
 
 func newCage(t *testing.T) *cage {
-	c := &cage{process: newProcess(t), canaries: make(map[string]string)}
+	c := &cage{process: newProcess(t), canaries: make(map[string]string), tokens: make(map[string]string)}
 	// Besides the usual job the backend has one whose status URL is a secret itself, as
 	// with signed URLs.
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -165,13 +166,11 @@ func (c *cage) reaches(id string, status intent.Status) {
 	}
 }
 
-func TestCanaryCredentialsGetIntoNoLogEventErrorOrStore(t *testing.T) {
-	c := newCage(t)
-	tokens := make(map[string]string)
-
-	// A whole life, asked about in every way.
+// wholeLife is a whole life, asked about in every way.
+func (c *cage) wholeLife() {
+	c.t.Helper()
 	id, job, token := c.starts("/reports/generate", "Idempotency-Key", c.canary("key"))
-	tokens["of the whole life"] = token
+	c.tokens["of the whole life"] = token
 	c.ask("POST", "/reports/generate", `{"password":"`+c.canary("body")+`"}`, "Idempotency-Key", c.canary("key"))
 	c.ask("POST", "/reports/generate", `another`, "Idempotency-Key", c.canary("key"))
 	c.reaches(id, intent.InProgress)
@@ -188,24 +187,31 @@ func TestCanaryCredentialsGetIntoNoLogEventErrorOrStore(t *testing.T) {
 	c.ask("GET", "/v1/intents/"+id+"/events/stream?token="+token, "", "X-User", "")
 	c.ask("GET", "/v1/intents/"+id+"/result?token="+token, "", "X-User", "")
 	c.ask("DELETE", "/v1/intents/"+id, "")
+}
 
-	// Answers of our own, which are given again with another token, and submits that are
-	// kept until they are sent.
+// ownAnswers gets answers of our own, which are given again with another token, and
+// has submits kept until they are sent.
+func (c *cage) ownAnswers() {
+	c.t.Helper()
 	for _, path := range []string{"/answered", "/queued"} {
 		key := c.canary("key of " + path)
-		_, _, tokens["of "+path] = c.starts(path, "Idempotency-Key", key)
-		_, _, tokens["of a repeat of "+path] = c.starts(path, "Idempotency-Key", key)
+		_, _, c.tokens["of "+path] = c.starts(path, "Idempotency-Key", key)
+		_, _, c.tokens["of a repeat of "+path] = c.starts(path, "Idempotency-Key", key)
 	}
 	_, said := c.ask("POST", "/v1/intents", `{"intent_type":"queued","payload":{"password":"`+c.canary("queued body")+`"}}`, "Content-Type", "application/json")
 	var created struct {
 		IntentID string `json:"intent_id"`
 	}
-	require.NoError(t, json.Unmarshal([]byte(said), &created))
-	tokens["of a create"] = tokenIn(said)
+	require.NoError(c.t, json.Unmarshal([]byte(said), &created))
+	c.tokens["of a create"] = tokenIn(said)
 	c.reaches(created.IntentID, intent.InProgress)
+}
 
-	// Polls that go wrong in every way, and a cancel that does before one that does not.
-	id, job, tokens["of trouble"] = c.starts("/reports/generate")
+// trouble has polls go wrong in every way, and a cancel before one that does not.
+func (c *cage) trouble() {
+	c.t.Helper()
+	id, job, token := c.starts("/reports/generate")
+	c.tokens["of trouble"] = token
 	c.reaches(id, intent.InProgress)
 	for _, fault := range []legacytest.Fault{
 		legacytest.Code(500, ""), legacytest.Code(429, "0"), legacytest.Reset, legacytest.BrokenOff, legacytest.HTML, legacytest.Truncated, legacytest.Code(403, ""),
@@ -226,23 +232,38 @@ func TestCanaryCredentialsGetIntoNoLogEventErrorOrStore(t *testing.T) {
 	c.backend.Recovers()
 	c.ask("POST", "/v1/intents/"+id+"/resolve", `{"status":"CANCELED"}`, "Content-Type", "application/json")
 	c.reaches(id, intent.Canceled)
+}
 
-	// Submits that go wrong.
+// lostSubmits has submits go wrong.
+func (c *cage) lostSubmits() {
+	c.t.Helper()
 	for _, fault := range []legacytest.Fault{legacytest.Code(500, ""), legacytest.Reset, legacytest.AnswerLost, legacytest.BrokenOff, legacytest.HTML} {
 		c.backend.Meets(legacytest.Submits, fault, 1)
 		c.ask("POST", "/reports/generate", `{}`)
 		c.backend.Meets(legacytest.Submits, fault, 1)
 		c.ask("POST", "/reports/generate", `{}`, "Idempotency-Key", c.canary("key")+rand.Text())
 	}
+}
 
-	// A status URL that is a secret.
-	id, _, _ = c.starts("/signed")
+// signedURL has a status URL that is a secret.
+func (c *cage) signedURL() {
+	c.t.Helper()
+	id, _, _ := c.starts("/signed")
 	c.reaches(id, intent.InProgress)
 	c.backend.Meets(legacytest.Polls, legacytest.Reset, 2)
 	c.backend.Says("signed", "never heard of", 20)
 	c.observe(id, "X-User", "ada").untilWaiting("")
 	c.backend.Fails("signed", "it broke")
 	c.reaches(id, intent.Failed)
+}
+
+func TestCanaryCredentialsGetIntoNoLogEventErrorOrStore(t *testing.T) {
+	c := newCage(t)
+	c.wholeLife()
+	c.ownAnswers()
+	c.trouble()
+	c.lostSubmits()
+	c.signedURL()
 
 	require.True(t, c.carried(), "or nothing is shown: the polls have to carry what must not be seen")
 	c.Terminate()
@@ -251,7 +272,7 @@ func TestCanaryCredentialsGetIntoNoLogEventErrorOrStore(t *testing.T) {
 	require.NoError(t, err)
 	ours, all := c.lines()
 	require.Contains(t, ours, `"level":"debug"`)
-	for name, token := range tokens {
+	for name, token := range c.tokens {
 		require.Len(t, token, 28, name)
 		require.False(t, strings.Contains(all, token), "the log has the token %s", name)
 		require.False(t, holds(store, token), "the store has the token %s", name)

@@ -62,7 +62,7 @@ func (s *Server) orElsewhere(r *http.Request, text, token string, err error) err
 		return err
 	}
 	now := time.Now()
-	switch ProblemOf(err).Status {
+	switch problemOf(err).Status {
 	case http.StatusNotFound:
 		id, bad := intent.ParseID(text)
 		if bad != nil || !s.Alone.mayBeElsewhere(id, now) {

@@ -75,10 +75,10 @@ func MethodNotAllowed(allow string) *Problem {
 	}
 }
 
-// ProblemOf says what to tell a client about an error: itself if it is a Problem,
+// problemOf says what to tell a client about an error: itself if it is a Problem,
 // what a store or hub error means, and for everything else no more than that
 // something went wrong.
-func ProblemOf(err error) *Problem {
+func problemOf(err error) *Problem {
 	if p, ok := errors.AsType[*Problem](err); ok {
 		return p
 	}

@@ -158,7 +158,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) *stream {
 		cutBegun(w, retryElsewhere)
 	}
 	if err != nil {
-		p := ProblemOf(err)
+		p := problemOf(err)
 		if p.Status == http.StatusInternalServerError {
 			s.Logger.ErrorContext(r.Context(), "serving an intent", "err", err)
 		}

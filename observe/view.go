@@ -81,14 +81,14 @@ func (s *Server) view(r *http.Request, in *intent.Intent) view {
 	return v
 }
 
-// IntentURL and StreamURL are the URLs of an intent as a client has to write
+// intentURL and streamURL are the URLs of an intent as a client has to write
 // them, for whom prefix comes before every path we see.
-func (s *Server) IntentURL(prefix string, id intent.ID) string {
+func (s *Server) intentURL(prefix string, id intent.ID) string {
 	return prefix + s.Path + "/" + id.String()
 }
 
-func (s *Server) StreamURL(prefix string, id intent.ID) string {
-	return s.IntentURL(prefix, id) + "/events/stream"
+func (s *Server) streamURL(prefix string, id intent.ID) string {
+	return s.intentURL(prefix, id) + "/events/stream"
 }
 
 type prefixKey struct{}

@@ -102,9 +102,9 @@ func (s *Server) find(ctx context.Context, text string) (intent.Intent, error) {
 // token, where it takes one.
 func (s *Server) ObserveURL(prefix string, id intent.ID) string {
 	if s.Tokens == nil {
-		return s.StreamURL(prefix, id)
+		return s.streamURL(prefix, id)
 	}
-	return s.StreamURL(prefix, id) + "?token=" + s.Tokens.Token(id, time.Now().Add(TokenLife))
+	return s.streamURL(prefix, id) + "?token=" + s.Tokens.Token(id, time.Now().Add(TokenLife))
 }
 
 // observeURL is the same for the client of a request. Who is here by a token keeps
@@ -112,7 +112,7 @@ func (s *Server) ObserveURL(prefix string, id intent.ID) string {
 func (s *Server) observeURL(r *http.Request, in *intent.Intent) string {
 	prefix := Prefix(r.Context())
 	if token := s.tokenOf(r, in); token != "" {
-		return s.StreamURL(prefix, in.ID) + token
+		return s.streamURL(prefix, in.ID) + token
 	}
 	return s.ObserveURL(prefix, in.ID)
 }
@@ -120,7 +120,7 @@ func (s *Server) observeURL(r *http.Request, in *intent.Intent) string {
 // resultURL is where the client of a request gets the result that is too large for
 // what it is answered.
 func (s *Server) resultURL(r *http.Request, in *intent.Intent) string {
-	return s.IntentURL(Prefix(r.Context()), in.ID) + "/result" + s.tokenOf(r, in)
+	return s.intentURL(Prefix(r.Context()), in.ID) + "/result" + s.tokenOf(r, in)
 }
 
 // tokenOf is the query with the token by which a client is here, "" if it needs none.

@@ -46,7 +46,7 @@ func (s *Server) speaker(w http.ResponseWriter, r *http.Request, in *intent.Inte
 		return nil
 	}
 	if err := s.begin(st, w, in.Owner); err != nil {
-		ProblemOf(err).ServeStream(w, r)
+		problemOf(err).ServeStream(w, r)
 		return nil
 	}
 	return st

@@ -46,41 +46,23 @@ var concurrencyTests = []test{
 	}},
 	{"of many who adopt one job exactly one wins", func(t *tester) {
 		for round := range 10 {
-			var wins, exists atomic.Int64
-			var wg sync.WaitGroup
-			for range 16 {
+			t.oneWins(func() func() error {
 				in, events := delivered(t.request(), fmt.Sprintf("/status/%d", round))
-				wg.Go(func() {
-					switch _, err := t.Adopt(t.Context(), in, events, intent.ID{}); {
-					case err == nil:
-						wins.Add(1)
-					case errors.Is(err, store.ErrExists):
-						exists.Add(1)
-					}
-				})
-			}
-			wg.Wait()
-			require.EqualValues(t, 1, wins.Load())
-			require.EqualValues(t, 15, exists.Load())
+				return func() error {
+					_, err := t.Adopt(t.Context(), in, events, intent.ID{})
+					return err
+				}
+			})
 		}
 	}},
 	{"of many creators of one id exactly one wins", func(t *tester) {
 		in, events := delivered(t.request(), "/status/1")
-		var wins, exists atomic.Int64
-		var wg sync.WaitGroup
-		for range 16 {
-			wg.Go(func() {
-				switch _, err := t.Create(t.Context(), in, events); {
-				case err == nil:
-					wins.Add(1)
-				case errors.Is(err, store.ErrExists):
-					exists.Add(1)
-				}
-			})
-		}
-		wg.Wait()
-		require.EqualValues(t, 1, wins.Load())
-		require.EqualValues(t, 15, exists.Load())
+		t.oneWins(func() func() error {
+			return func() error {
+				_, err := t.Create(t.Context(), in, events)
+				return err
+			}
+		})
 	}},
 	{"each taker gets an epoch of its own", func(t *tester) {
 		held := t.create()
@@ -153,4 +135,27 @@ var concurrencyTests = []test{
 		wg.Wait()
 		require.NotContains(t, torn, true)
 	}},
+}
+
+// oneWins lets sixteen try at the same time what prepare makes for each of them. One
+// succeeds, and all others are told that it is there already.
+func (t *tester) oneWins(prepare func() (try func() error)) {
+	t.Helper()
+	const tries = 16
+	var wins, exists atomic.Int64
+	var wg sync.WaitGroup
+	for range tries {
+		try := prepare()
+		wg.Go(func() {
+			switch err := try(); {
+			case err == nil:
+				wins.Add(1)
+			case errors.Is(err, store.ErrExists):
+				exists.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	require.EqualValues(t, 1, wins.Load())
+	require.EqualValues(t, tries-1, exists.Load())
 }
