@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/caddy-intents/caddy-intents/store"
 )
 
 // A circuit is the way to one shard, or to the one server that has them all. It is
@@ -170,7 +172,8 @@ func (s *Store) probe(c *circuit) {
 	c.mu.Lock()
 	c.broken, c.mended = false, time.Now()
 	c.mu.Unlock()
-	if len(s.here()) == len(s.shards) {
+	if len(s.here()) == len(s.shards) { // observers that were rung meanwhile could not look
 		s.log.Info("Redis answers again")
+		s.board.Post(store.Signal{Kind: store.Missed})
 	}
 }

@@ -152,8 +152,12 @@ func TestAServerThatHangsIsAskedAgainWhenItIsBack(t *testing.T) {
 		require.ErrorIs(t, err, store.ErrUnavailable)
 	}
 	require.Less(t, time.Since(asked), 3*time.Second, "nobody waits once it is known")
+	heard := make(chan store.Signal, 8) // room for all: nobody waits
+	s.Listen(func(signal store.Signal) { heard <- signal })
 	server.Resume(t)
-	eventually(t, func() bool { _, err := s.Get(t.Context(), held.ID); return err == nil })
+	require.Equal(t, store.Signal{Kind: store.Missed}, <-heard, "who could not read looks again")
+	_, err = s.Get(t.Context(), held.ID)
+	require.NoError(t, err)
 	page, err := s.List(t.Context(), store.Filter{})
 	require.NoError(t, err)
 	require.Len(t, page.Intents, 1)
