@@ -225,7 +225,7 @@ func objectKeys(body []byte) ([]string, bool) {
 	if len(trimmed) == 0 || trimmed[0] != '{' {
 		return nil, false
 	}
-	var members map[string]json.RawMessage
+	var members map[string]unread
 	if json.Unmarshal(body, &members) != nil {
 		return nil, false
 	}
@@ -235,6 +235,11 @@ func objectKeys(body []byte) ([]string, bool) {
 	}
 	return keys, true
 }
+
+// An unread is a JSON value whose content nobody asks for.
+type unread struct{}
+
+func (*unread) UnmarshalJSON([]byte) error { return nil }
 
 func quote(s string) string {
 	q, _ := json.Marshal(s) // a string cannot fail

@@ -20,28 +20,30 @@ type tellingStore struct {
 	engine *Engine
 }
 
-func (s tellingStore) name(in *intent.Intent, events []intent.Event) {
+// name takes the intent as a copy that only a job with a Teller needs on the heap.
+func (s tellingStore) name(in intent.Intent, events []intent.Event) {
 	job := s.engine.settings.Load().Jobs[JobName{Scope: in.Scope, Name: in.Job}]
 	if job == nil || job.Teller == nil {
 		return
 	}
+	told := in
 	for i := range events {
-		events[i].Tell = job.Teller.Tell(in, events[i].Type)
+		events[i].Tell = job.Teller.Tell(&told, events[i].Type)
 	}
 }
 
 func (s tellingStore) Create(ctx context.Context, in intent.Intent, events []intent.Event) (store.Held, error) {
-	s.name(&in, events)
+	s.name(in, events)
 	return s.Store.Create(ctx, in, events)
 }
 
 func (s tellingStore) Adopt(ctx context.Context, in intent.Intent, events []intent.Event, latest intent.ID) (store.Held, error) {
-	s.name(&in, events)
+	s.name(in, events)
 	return s.Store.Adopt(ctx, in, events, latest)
 }
 
 func (s tellingStore) Append(ctx context.Context, c store.Change) error {
-	s.name(&c.Intent, c.Events)
+	s.name(c.Intent, c.Events)
 	return s.Store.Append(ctx, c)
 }
 

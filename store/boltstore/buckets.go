@@ -29,7 +29,7 @@ var (
 	bucketMeta    = []byte("meta")   // see file.go
 )
 
-// bucketRows are the two that entries of the job index wait in: number -> jobHash, id.
+// bucketRows are the two that entries of the job index wait in: number -> jobHash and id, of each.
 var bucketRows = [2][]byte{[]byte("row0"), []byte("row1")}
 
 var dataBuckets = [][]byte{

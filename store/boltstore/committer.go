@@ -209,7 +209,7 @@ func apply(ops []*op, jobs *indexing) func(*bbolt.Tx) error {
 		if t.err == nil && !t.wrote {
 			return errUnchanged
 		}
-		jobs.move(t)
+		jobs.write(t)
 		return t.err
 	}
 }

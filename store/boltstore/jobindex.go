@@ -26,7 +26,7 @@ func hashOf(key store.JobKey) (hash jobHash) {
 
 // A jobIndex finds the intent of a job. Its bucket is in the order of hashes, so that an
 // entry by itself costs a page of its own to write. Therefore entries wait: their rows
-// are in a bucket that grows at its edge, they themselves in memory. When enough wait
+// are in a bucket that grows at its edge, one row for each transaction, they themselves in memory. When enough wait
 // they are moved in the order of their hashes, with each transaction some more than it
 // adds, so that several share a page and no transaction is a long one.
 //
@@ -80,19 +80,24 @@ func (x *jobIndex) read(t *txn, bucket int, entries map[jobHash]intent.ID) (any 
 	c := t.rows[bucket].Cursor()
 	for key, row := c.First(); key != nil; key, row = c.Next() {
 		any = true
-		if len(key) != rowKeySize || len(row) != len(jobHash{})+len(intent.ID{}) {
+		if len(key) != rowKeySize || len(row)%entrySize != 0 {
 			continue // nobody can tell whose it was
 		}
 		x.row = max(x.row, binary.BigEndian.Uint64(key))
-		job, id := jobHash(row), intent.ID(row[len(jobHash{}):])
-		if _, _, err := t.find(id); err == nil {
-			entries[job] = id
+		for entry := range slices.Chunk(row, entrySize) {
+			job, id := jobHash(entry), intent.ID(entry[len(jobHash{}):])
+			if _, _, err := t.find(id); err == nil {
+				entries[job] = id
+			}
 		}
 	}
 	return any
 }
 
-const rowKeySize = 8
+const (
+	rowKeySize = 8
+	entrySize  = len(jobHash{}) + len(intent.ID{})
+)
 
 func (x *jobIndex) putInOrder(old map[jobHash]intent.ID) {
 	x.old, x.order = old, make([]jobHash, 0, len(old))
@@ -107,6 +112,7 @@ func (x *jobIndex) putInOrder(old map[jobHash]intent.ID) {
 type indexing struct {
 	*jobIndex
 	changed map[jobHash]intent.ID // zero for what does not wait any more
+	added   []byte                // the row
 	moved   int                   // of order
 	emptied bool                  // all of it
 }
@@ -124,9 +130,8 @@ func (x *indexing) waiting(job jobHash) intent.ID {
 }
 
 // add has the index lead to an intent from now on.
-func (x *indexing) add(t *txn, job jobHash, id intent.ID) {
-	x.row++
-	t.put(t.rows[x.grows], binary.BigEndian.AppendUint64(nil, x.row), slices.Concat(job[:], id[:]))
+func (x *indexing) add(job jobHash, id intent.ID) {
+	x.added = append(append(x.added, job[:]...), id[:]...)
 	x.changed[job] = id
 }
 
@@ -140,12 +145,19 @@ func (x *indexing) remove(t *txn, job jobHash, id intent.ID) {
 	}
 }
 
-// move moves some of the entries that are to be moved.
+// write puts the row of what was added, and moves some of the entries that are to be moved.
+func (x *indexing) write(t *txn) {
+	if x.added != nil {
+		x.row++
+		t.put(t.rows[x.grows], binary.BigEndian.AppendUint64(nil, x.row), x.added)
+	}
+	if x.old != nil {
+		x.move(t)
+	}
+}
+
 func (x *indexing) move(t *txn) {
 	const least = 32
-	if x.old == nil {
-		return
-	}
 	x.moved = min(len(x.order), max(2*len(x.changed), least))
 	for _, job := range x.order[:x.moved] {
 		id := x.old[job]

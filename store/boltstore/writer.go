@@ -191,7 +191,7 @@ func (e *entry) put(t *txn, before record) {
 	r.seq, r.latest = e.in.Seq, e.latest
 	if e.job != nil {
 		r.indexed = true
-		t.jobs.add(t, *e.job, id)
+		t.jobs.add(*e.job, id)
 	}
 	if e.events != nil {
 		t.put(t.events, eventKey(id, e.in.Seq), e.events)
