@@ -11,11 +11,15 @@ import (
 )
 
 // How long it takes from an event being stored to each observer having read it: in
-// ours from the signal that follows the commit, through the hub, a read from the
-// store and the encoding of a frame; in a bare Go server of event streams from the
-// moment it sets out to hand a ready frame from memory to every stream. Both are in
-// this process, over real sockets, with the same streams, events, signs of life and
-// clients.
+// ours from the signal that follows the commit, through the hub and the making of a
+// frame; in a bare Go server of event streams from the moment it sets out to hand a ready
+// frame from memory to every stream. Both are in this process, over real sockets, with the
+// same streams, events, signs of life and clients.
+//
+// The bare server is there twice. Once nothing is stored. Once it is told by the signals
+// of a store of its own, of as many events: then what the commits do to whatever runs beside
+// them, and that what waits for one of them is stored at once, is on both sides, and what
+// is left is our way to the observer.
 const (
 	latencyRound = 3 * time.Second
 	latencyLimit = 1.5
@@ -76,58 +80,73 @@ func measureLatency(ctx context.Context, b *bench) error {
 		s.topics = max(b.sized(s.topics), s.publishers)
 		b.about("latency", "%s: %d streams, %.0f events/s, %s a round", s.name, s.topics*s.observers,
 			float64(s.publishers)/s.every.Seconds(), latencyRound)
-		if err := b.measureShape(ctx, s, fmt.Sprintf("latency-%d.db", i)); err != nil {
+		if err := b.measureShape(ctx, s, fmt.Sprintf("latency-%d", i)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b *bench) measureShape(ctx context.Context, s shape, file string) error {
-	bareClocks, ownClocks := newClocks(s.topics), newClocks(s.topics)
+func (b *bench) measureShape(ctx context.Context, s shape, name string) error {
+	bareClocks, toldClocks, ownClocks := newClocks(s.topics), newClocks(s.topics), newClocks(s.topics)
 	bare, err := newBareFeed(s.topics, bareClocks)
 	if err != nil {
 		return err
 	}
 	defer bare.stop()
-	own, err := newOwnFeed(ctx, b.path(file), s.topics, ownClocks)
+	told, err := newToldFeed(ctx, b.path(name+"-told.db"), s.topics, toldClocks)
+	if err != nil {
+		return err
+	}
+	defer told.stop()
+	own, err := newOwnFeed(ctx, b.path(name+".db"), s.topics, ownClocks)
 	if err != nil {
 		return err
 	}
 	defer own.stop()
-	theirs, err := b.follow(bare, s, bareClocks)
-	if err != nil {
-		return err
-	}
-	defer theirs.leave()
-	ours, err := b.follow(own, s, ownClocks)
-	if err != nil {
-		return err
-	}
-	defer ours.leave()
-
-	var r, middle rounds
-	for round := range b.rounds + 1 {
-		late, err := theirs.round(ctx)
-		if err != nil {
+	feeds, clocks := []feed{bare, told, own}, []*clocks{bareClocks, toldClocks, ownClocks}
+	audiences := make([]*audience, len(feeds))
+	for i, f := range feeds {
+		if audiences[i], err = b.follow(f, s, clocks[i]); err != nil {
 			return err
 		}
-		ownLate, err := ours.round(ctx)
-		if err != nil {
-			return err
+		defer audiences[i].leave()
+	}
+
+	var alone, beside latencies
+	for round := range b.rounds + 1 {
+		var late [3][]time.Duration
+		for i, a := range audiences {
+			if late[i], err = a.round(ctx); err != nil {
+				return err
+			}
 		}
 		if round > 0 { // the first one warms up
-			r.add(float64(percentile(ownLate, 0.99)), float64(percentile(late, 0.99)))
-			middle.add(float64(percentile(ownLate, 0.5)), float64(percentile(late, 0.5)))
+			alone.add(late[2], late[0])
+			beside.add(late[2], late[1])
 		}
 	}
-	b.results = append(b.results, result{
-		what:     "event to observer, p99, " + s.name,
-		ours:     fmt.Sprintf("%s (p50 %s)", micros(median(r.ours)), micros(median(middle.ours))),
-		baseline: fmt.Sprintf("bare server %s (p50 %s)", micros(median(r.baseline)), micros(median(middle.baseline))),
-		ratio:    r.ratio(), limit: latencyLimit,
-	})
+	b.results = append(b.results,
+		alone.result("event to observer, p99, "+s.name, "bare server"),
+		beside.result("the same, beside a store", "bare server"))
 	return nil
+}
+
+// latencies collects how late the events of each round were.
+type latencies struct{ last, middle rounds }
+
+func (l *latencies) add(ours, baseline []time.Duration) {
+	l.last.add(float64(percentile(ours, 0.99)), float64(percentile(baseline, 0.99)))
+	l.middle.add(float64(percentile(ours, 0.5)), float64(percentile(baseline, 0.5)))
+}
+
+func (l *latencies) result(what, baseline string) result {
+	return result{
+		what:     what,
+		ours:     fmt.Sprintf("%s (p50 %s)", micros(median(l.last.ours)), micros(median(l.middle.ours))),
+		baseline: fmt.Sprintf("%s %s (p50 %s)", baseline, micros(median(l.last.baseline)), micros(median(l.middle.baseline))),
+		ratio:    l.last.ratio(), limit: latencyLimit,
+	}
 }
 
 // An audience is all observers of one feed.

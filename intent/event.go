@@ -1,6 +1,7 @@
 package intent
 
 import (
+	"bytes"
 	"encoding/json"
 	"time"
 )
@@ -49,6 +50,17 @@ type Event struct {
 	// Tell names who is told of the event besides observers; the store keeps a message
 	// for each. It is no part of the event.
 	Tell []string `json:"-"`
+}
+
+// AppendJSON appends the event as it is stored and as it is sent: in UTC, and without the
+// escapes for HTML, which make `<` six bytes.
+func (e Event) AppendJSON(dst []byte) ([]byte, error) {
+	e.At = e.At.UTC()
+	b := bytes.NewBuffer(dst)
+	enc := json.NewEncoder(b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(e)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
 // Details is what an event tells beyond its status. A field that was not learnt

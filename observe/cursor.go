@@ -64,6 +64,9 @@ func (c cursor) in(generation int64) int64 {
 // A place is an event id taken apart.
 type place struct{ generation, seq int64 }
 
+// id is the event id of a place.
+func (p place) id() int64 { return p.generation*intent.SeqsPerGeneration + p.seq }
+
 func split(id int64) place {
 	return place{id / intent.SeqsPerGeneration, id % intent.SeqsPerGeneration}
 }

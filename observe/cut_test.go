@@ -150,7 +150,7 @@ func TestAClientThatLeavesIsForgottenAtOnce(t *testing.T) {
 }
 
 func TestStreamsOutliveTheStoreBeingAway(t *testing.T) {
-	run(t, func(t *testing.T, tt *tester) {
+	runByBells(t, func(t *testing.T, tt *tester) {
 		job := tt.begins()
 		obs := tt.follows(job, "?heartbeat=60")
 		tt.store.set(func() { tt.store.err = store.ErrUnavailable })

@@ -3,11 +3,12 @@
 //
 // An observer is a cursor and a doorbell. The cursor is the id of the last event
 // it was sent; the doorbell is a channel of the [Hub], rung when the store has
-// stored something new. A ring carries no data: the observer reads what follows
-// its cursor from the store and writes it, and that is the same code for the
-// history a client missed, for what happens now, and for a ring that got lost,
-// because it also looks without being rung at every [store.CheckInterval]. So every
-// observer of an intent, from any cursor, sees the same events in order.
+// stored something new. The observer then looks for what follows its cursor and
+// writes it, and that is the same code for the history a client missed, for what
+// happens now, and for a ring that got lost, because it also looks without being rung
+// at every [store.CheckInterval]. It reads the store, unless what was just stored is in
+// the room's tail and begins at its cursor: that is the same bytes. So every observer of
+// an intent, from any cursor, sees the same events in order.
 //
 // A stream ends cleanly in two ways only: with the terminal event, or with
 // stream.timeout where the client set a limit. Many clients take a clean end for

@@ -1,8 +1,6 @@
 package observe
 
 import (
-	"bytes"
-	"encoding/json"
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/intent"
@@ -50,21 +48,27 @@ func (l label) appendFrame(dst []byte, name string, data []byte) []byte {
 // appendEvent appends the frame of an event. Package intent bounds what an event
 // carries, but escaping can make six bytes of one; what then gives way is to be had
 // from the intent's own URL.
-func appendEvent(dst []byte, e intent.Event, l label) []byte {
-	e.At = e.At.UTC()
+func appendEvent(dst []byte, f fact, l label) []byte {
 	start := len(dst)
-	for _, lighten := range givesWay {
-		data, err := encode(e)
-		if err == nil {
-			dst = l.appendFrame(dst[:start], string(e.Type), data)
-			if len(dst)-start <= MaxFrame {
-				return dst
-			}
+	if f.data != nil {
+		dst = l.appendFrame(dst, string(f.kind), f.data)
+		if len(dst)-start <= MaxFrame || f.event == nil {
+			return dst
 		}
-		lighten(&e.Details, l.url)
 	}
-	data, _ := encode(e) // nothing is left that is not ours
-	return l.appendFrame(dst[:start], string(e.Type), data)
+	e := *f.event
+	for _, lighten := range givesWay {
+		lighten(&e.Details, l.url)
+		data, err := e.AppendJSON(nil)
+		if err != nil {
+			continue
+		}
+		dst = l.appendFrame(dst[:start], string(e.Type), data)
+		if len(dst)-start <= MaxFrame {
+			break
+		}
+	}
+	return dst
 }
 
 // givesWay is what an event loses until its frame is small enough, in this order.
@@ -90,20 +94,11 @@ var givesWay = []func(d *intent.Details, url string){
 	},
 }
 
-// encode is json.Marshal without the escapes for HTML, which make `<` six bytes.
-func encode(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	err := enc.Encode(v)
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
-}
-
 // appendEnd appends the frame of the event that ends a stream for good. An
 // EventSource comes back even so; that it does so in a day is for those which do not
 // understand the 204 that it would get.
-func appendEnd(dst []byte, e intent.Event, l label) []byte {
-	return appendEvent(sse.AppendRetry(dst, 24*time.Hour), e, l)
+func appendEnd(dst []byte, f fact, l label) []byte {
+	return appendEvent(sse.AppendRetry(dst, 24*time.Hour), f, l)
 }
 
 // appendTimeout appends the frame that ends a stream whose client set a limit.

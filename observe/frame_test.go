@@ -55,9 +55,9 @@ func FuzzWordsOfTheBackendMakeNoFrame(f *testing.F) {
 		stream := []byte("data: {}\n\n")
 		l := label{id: "7", unnamed: unnamed, url: "/v1/intents/" + e.IntentID.String() + "/result"}
 		if last {
-			stream = appendEnd(stream, e, l)
+			stream = appendEnd(stream, factsOf([]intent.Event{e})[0], l)
 		} else {
-			stream = appendEvent(stream, e, l)
+			stream = appendEvent(stream, factsOf([]intent.Event{e})[0], l)
 		}
 		in := sse.NewReader(bytes.NewReader(stream))
 		_, err := in.Next()
@@ -103,7 +103,7 @@ func TestNoFrameIsLongerThanItsBound(t *testing.T) {
 				{ResultURL: fill(unit, 64<<10)},
 			} {
 				event.Details = d
-				frame := appendEvent(nil, event, label{id: strings.Repeat("9", 511), url: "/v1/intents/x"})
+				frame := appendEvent(nil, factsOf([]intent.Event{event})[0], label{id: strings.Repeat("9", 511), url: "/v1/intents/x"})
 				require.LessOrEqual(t, len(frame), MaxFrame)
 				f, err := sse.NewReader(strings.NewReader(string(frame))).Next()
 				require.NoError(t, err)
@@ -127,7 +127,7 @@ func TestAFullResultIsInlineUnlessEscapingSwellsIt(t *testing.T) {
 	event := intent.Event{IntentID: in.ID, Seq: 6, Details: intent.Details{
 		Message: strings.Repeat("m", intent.MaxMessage), Result: json.RawMessage(result),
 	}}
-	f, err := sse.NewReader(strings.NewReader(string(appendEvent(nil, event, label{id: "6", url: "/x"})))).Next()
+	f, err := sse.NewReader(strings.NewReader(string(appendEvent(nil, factsOf([]intent.Event{event})[0], label{id: "6", url: "/x"})))).Next()
 	require.NoError(t, err)
 	require.Contains(t, f.Data, result)
 	require.NotContains(t, f.Data, "result_url")
@@ -136,7 +136,7 @@ func TestAFullResultIsInlineUnlessEscapingSwellsIt(t *testing.T) {
 func TestADamagedResultDoesNotStopTheStream(t *testing.T) {
 	in := intent.Intent{ID: intent.NewID(time.Now(), 0)}
 	event := intent.Event{IntentID: in.ID, Seq: 6, Details: intent.Details{Result: json.RawMessage(`{"a":`)}}
-	f, err := sse.NewReader(strings.NewReader(string(appendEvent(nil, event, label{id: "6", url: "/x"})))).Next()
+	f, err := sse.NewReader(strings.NewReader(string(appendEvent(nil, factsOf([]intent.Event{event})[0], label{id: "6", url: "/x"})))).Next()
 	require.NoError(t, err)
 	require.JSONEq(t, fmt.Sprintf(
 		`{"intent_id":%q,"seq":6,"event_type":"","status":"","at":"0001-01-01T00:00:00Z","details":{"result_url":"/x"}}`, in.ID), f.Data)

@@ -38,11 +38,25 @@ type tester struct {
 }
 
 // run runs f in a bubble and then closes everything, which shows that nothing
-// is left running.
+// is left running. It does so twice: what observers see is the same whether a store tells
+// what is new or has it read.
 func run(t *testing.T, f func(*testing.T, *tester)) {
+	t.Helper()
+	t.Run("with news", func(t *testing.T) { runWith(t, false, f) })
+	t.Run("by bells alone", func(t *testing.T) { runWith(t, true, f) })
+}
+
+// runByBells is run where the store has everything read.
+func runByBells(t *testing.T, f func(*testing.T, *tester)) {
+	t.Helper()
+	runWith(t, true, f)
+}
+
+func runWith(t *testing.T, terse bool, f func(*testing.T, *tester)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		tt := newTester(t, Config{})
+		tt.store.terse = terse
 		defer func() {
 			tt.hub.Close()
 			require.Zero(t, tt.hub.Observers())
@@ -87,6 +101,8 @@ func (tt *tester) wantEnds(want ...End) {
 // faultyStore is a store whose signals can get lost and which can fail.
 type faultyStore struct {
 	store.Store
+	terse   bool                              // its signals bring no news
+	distort func(store.Signal) []store.Signal // what is heard of a signal; nil: itself
 	mu      sync.Mutex
 	deaf    bool
 	err     error
@@ -138,7 +154,16 @@ func (f *faultyStore) Listen(hear func(store.Signal)) func() {
 		f.mu.Lock()
 		deaf := f.deaf
 		f.mu.Unlock()
-		if !deaf {
+		if f.terse {
+			s.News = nil
+		}
+		switch {
+		case deaf:
+		case f.distort != nil:
+			for _, s := range f.distort(s) {
+				hear(s)
+			}
+		default:
 			hear(s)
 		}
 	})

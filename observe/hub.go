@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddy-intents/caddy-intents/intent"
@@ -64,6 +63,8 @@ type room struct {
 	watched time.Time // until when the intent's poller was told that somebody watches
 	rings   int       // so far
 	look    *look     // the last one, if there is somebody to share it with
+	rung    int       // seats that were rung for and whose observers have not looked yet
+	tail    tail      // what they were rung for; empty if there are none
 }
 
 // A party is one observer: its seats in the rooms of all intents that it follows,
@@ -84,7 +85,7 @@ type seat struct {
 	id   intent.ID
 	at   int // its index in the room
 	bell chan struct{}
-	rung atomic.Bool // the bell was rung for this seat, and the observer has not looked yet
+	rung bool // the bell was rung for this seat, and the observer has not looked yet
 }
 
 // NewHub returns a hub that listens to the signals of a store until Close. The
@@ -211,6 +212,7 @@ func (h *Hub) leave(p *party) {
 // vacate gives one seat back. The caller holds h.mu.
 func (h *Hub) vacate(s *seat) {
 	r := h.rooms[s.id]
+	r.looks(s)
 	last := len(r.seats) - 1
 	r.seats[s.at] = r.seats[last]
 	r.seats[s.at].at = s.at
@@ -224,18 +226,28 @@ func (h *Hub) vacate(s *seat) {
 func (h *Hub) hear(s store.Signal) {
 	switch s.Kind {
 	case store.Appended:
-		h.Ring(s.ID)
+		h.tell(s.ID, s.News)
 	case store.Missed:
 		h.ringAll()
 	}
 }
 
-// Ring wakes the observers of an intent: there is an event, or words say something
+// Ring wakes the observers of an intent although there is no event: words say something
 // else (see Words).
 func (h *Hub) Ring(id intent.ID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if r := h.rooms[id]; r != nil {
+		r.ring()
+	}
+}
+
+// tell wakes the observers of an intent: there are events, these if the store says so.
+func (h *Hub) tell(id intent.ID, n *store.News) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if r := h.rooms[id]; r != nil {
+		r.tail.add(n)
 		r.ring()
 	}
 }
@@ -246,6 +258,7 @@ func (h *Hub) ringAll() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, r := range h.rooms {
+		r.tail.add(nil)
 		r.ring()
 	}
 }
@@ -254,12 +267,46 @@ func (h *Hub) ringAll() {
 func (r *room) ring() {
 	r.rings++
 	for _, s := range r.seats {
-		s.rung.Store(true)
+		if !s.rung {
+			s.rung = true
+			r.rung++
+		}
 		select {
 		case s.bell <- struct{}{}:
 		default:
 		}
 	}
+}
+
+// looks notes that the observer in a seat looks now. The caller holds the hub's mu.
+func (r *room) looks(s *seat) {
+	if !s.rung {
+		return
+	}
+	s.rung = false
+	if r.rung--; r.rung == 0 {
+		r.tail = tail{}
+	}
+}
+
+// What an observer has heard by the time it looks.
+type heard struct {
+	rung  bool   // somebody rang for it since it looked last
+	known bool   // facts is all that there is after the place where it stands
+	facts []fact // shared with others
+}
+
+// answer has an observer look, who stands at a place in the intent's log.
+func (h *Hub) answer(s *seat, at place) heard {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !s.rung {
+		return heard{}
+	}
+	r := h.rooms[s.id]
+	facts, known := r.tail.after(at)
+	r.looks(s)
+	return heard{rung: true, known: known, facts: facts}
 }
 
 // watch tells whoever polls the intent that it has an observer. Observers of one
@@ -275,11 +322,11 @@ func (h *Hub) watch(ctx context.Context, id intent.ID, now time.Time) {
 	}
 	h.mu.Unlock()
 	if !told {
-		h.tell(ctx, id, until)
+		h.refresh(ctx, id, until)
 	}
 }
 
-func (h *Hub) tell(ctx context.Context, id intent.ID, until time.Time) {
+func (h *Hub) refresh(ctx context.Context, id intent.ID, until time.Time) {
 	if err := h.signals.Watch(ctx, id, until); err != nil {
 		h.logger.DebugContext(ctx, "telling that an intent is watched", "intent", id.String(), "err", err)
 	}

@@ -3,6 +3,7 @@ package observe
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"github.com/caddy-intents/caddy-intents/intent"
 )
@@ -18,27 +19,37 @@ type look struct {
 	in     intent.Intent
 	events []intent.Event
 	err    error
+
+	ready   sync.Once // guards encoded
+	encoded []fact
 }
 
 var errNotLooked = errors.New("the store did not answer")
 
 // look returns what the store has after a seq, for an observer of the room that
 // was rung for. Who looks because a ring may have been lost reads for itself.
-func (h *Hub) look(ctx context.Context, log Store, id intent.ID, after int64) (intent.Intent, []intent.Event, error) {
+func (h *Hub) look(ctx context.Context, log Store, id intent.ID, after int64) *look {
 	l, mine := h.shared(id, after)
 	if mine {
 		l.read(ctx, log, id)
-		return l.in, l.events, l.err
+		return l
 	}
 	select {
 	case <-l.done:
 	case <-ctx.Done():
-		return intent.Intent{}, nil, ctx.Err()
+		return &look{err: ctx.Err()}
 	}
 	if l.err != nil { // perhaps only because its reader has left
-		return log.Events(ctx, id, after)
+		return lookAlone(ctx, log, id, after)
 	}
-	return l.in, l.events, nil
+	return l
+}
+
+// lookAlone reads for one observer.
+func lookAlone(ctx context.Context, log Store, id intent.ID, after int64) *look {
+	l := &look{after: after, done: make(chan struct{})}
+	l.read(ctx, log, id)
+	return l
 }
 
 // shared returns the look to use, and whether it is the caller's to read. A room
@@ -60,4 +71,10 @@ func (h *Hub) shared(id intent.ID, after int64) (l *look, mine bool) {
 func (l *look) read(ctx context.Context, log Store, id intent.ID) {
 	defer close(l.done)
 	l.in, l.events, l.err = log.Events(ctx, id, l.after)
+}
+
+// facts is the events, ready to be sent. Not everybody needs them so.
+func (l *look) facts() []fact {
+	l.ready.Do(func() { l.encoded = factsOf(l.events) })
+	return l.encoded
 }

@@ -14,7 +14,7 @@ import (
 )
 
 func TestObserversWokenByOneRingShareARead(t *testing.T) {
-	run(t, func(t *testing.T, tt *tester) {
+	runByBells(t, func(t *testing.T, tt *tester) {
 		reads := countReads(tt)
 		job := tt.begins()
 		var all []*observer
@@ -40,7 +40,7 @@ func TestObserversWokenByOneRingShareARead(t *testing.T) {
 }
 
 func TestWhoHasJustLookedIsInNoHurryToCheck(t *testing.T) {
-	run(t, func(t *testing.T, tt *tester) {
+	runByBells(t, func(t *testing.T, tt *tester) {
 		reads := countReads(tt)
 		busy, quiet := tt.begins(), tt.begins()
 		one, both := tt.observes(busy.stream()+"?heartbeat=60").opens(), tt.observes(together(busy, quiet)+"&heartbeat=60").opens()
@@ -71,7 +71,7 @@ func TestWhoHasJustLookedIsInNoHurryToCheck(t *testing.T) {
 }
 
 func TestAReadThatFailsIsSharedByNobody(t *testing.T) {
-	run(t, func(t *testing.T, tt *tester) {
+	runByBells(t, func(t *testing.T, tt *tester) {
 		reads := countReads(tt)
 		job := tt.begins()
 		var all []*observer

@@ -29,7 +29,7 @@ func TestRandomWordsMakeOneFrame(t *testing.T) {
 			JobID: word, Message: word, UnknownState: word, Result: result, ResultURL: word, Backend: word, Waiting: word,
 			Error: &intent.Error{Code: word, Message: word, Category: intent.Category(word)},
 		}}
-		frame := appendEvent(nil, e, label{id: "7", url: "/v1/intents/x"})
+		frame := appendEvent(nil, factsOf([]intent.Event{e})[0], label{id: "7", url: "/v1/intents/x"})
 		lines := bytes.Split(frame, []byte("\n"))
 		if len(lines) != 5 || string(lines[0]) != "id: 7" || string(lines[1]) != "event: intent.completed" || len(lines[3])+len(lines[4]) != 0 {
 			return fmt.Errorf("%q of %q", frame, word)

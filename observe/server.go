@@ -260,7 +260,7 @@ const glance = 6 * time.Second
 // not be told costs latency only.
 func (s *Server) noteGlance(ctx context.Context, in *intent.Intent) {
 	if !in.Status.Terminal() {
-		s.Hub.tell(ctx, in.ID, time.Now().Add(glance))
+		s.Hub.refresh(ctx, in.ID, time.Now().Add(glance))
 	}
 }
 

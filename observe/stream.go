@@ -245,10 +245,11 @@ func (st *stream) whereNext() string {
 func (st *stream) follow(ctx context.Context, now time.Time, all bool) End {
 	told := false
 	for i, seat := range st.party.seats {
-		rung := seat.rung.Swap(false)
-		if t := &st.tracks[i]; !t.over && (rung || all) {
+		t := &st.tracks[i]
+		heard := st.hub.answer(seat, split(t.cursor))
+		if !t.over && (heard.rung || all) {
 			from := t.cursor
-			if end := st.followOne(ctx, now, t, rung); end != "" {
+			if end := st.followOne(ctx, now, t, heard); end != "" {
 				return end
 			}
 			told = told || t.cursor != from
@@ -265,14 +266,14 @@ func (st *stream) follow(ctx context.Context, now time.Time, all bool) End {
 	return ""
 }
 
-// followOne sends what the store has after the cursor, a batch at a time: nothing
-// but the batch is in memory while a slow client keeps it waiting.
-func (st *stream) followOne(ctx context.Context, now time.Time, t *track, rung bool) End {
+// followOne sends what is after the cursor, a batch at a time: nothing but the batch is
+// in memory while a slow client keeps it waiting.
+func (st *stream) followOne(ctx context.Context, now time.Time, t *track, heard heard) End {
 	st.hub.watch(ctx, t.id, now)
 	frames := buffers.Get().(*[]byte)
 	defer buffers.Put(frames)
 	for {
-		more, end := st.batch(ctx, t, rung, frames)
+		more, end := st.batch(ctx, t, heard, frames)
 		if end != "" {
 			return end
 		}
@@ -284,44 +285,58 @@ func (st *stream) followOne(ctx context.Context, now time.Time, t *track, rung b
 		if !more {
 			return ""
 		}
+		heard.known = false
 	}
 }
 
 // batch fills frames with the next events and moves the cursor behind them; more
-// reports whether there are others. A store that cannot be read is no reason to
+// reports whether there are others. They come from what the observer was rung for if
+// that is all of them, else from the store. A store that cannot be read is no reason to
 // send clients away, who would all come back at once: they stay, and the next turn
 // tries again.
-func (st *stream) batch(ctx context.Context, t *track, rung bool, frames *[]byte) (more bool, end End) {
+func (st *stream) batch(ctx context.Context, t *track, heard heard, frames *[]byte) (more bool, end End) {
 	*frames = (*frames)[:0]
-	in, events, err := st.look(ctx, t, rung)
+	at := split(t.cursor)
+	if heard.known && st.words == nil {
+		st.looked(time.Now())
+		return st.frame(t, at.generation, heard.facts, frames), ""
+	}
+	l := st.look(ctx, t, at, heard)
 	switch {
-	case errors.Is(err, store.ErrNotFound):
+	case errors.Is(l.err, store.ErrNotFound):
 		return false, EndRemoved
-	case err != nil:
-		st.hub.logger.DebugContext(ctx, "reading events", "intent", t.id.String(), "err", err)
+	case l.err != nil:
+		st.hub.logger.DebugContext(ctx, "reading events", "intent", t.id.String(), "err", l.err)
 		return false, ""
 	}
 	st.looked(time.Now())
-	if !split(t.cursor).within(&in) {
-		events = []intent.Event{snapshot(&in)}
-	}
 	if st.words != nil {
-		return false, st.say(t, &in, events, frames)
+		return false, st.say(t, &l.in, l.events, frames)
 	}
-	for _, e := range events {
+	facts := l.facts()
+	if !at.within(&l.in) {
+		facts = factsOf([]intent.Event{snapshot(&l.in)})
+	}
+	return st.frame(t, l.in.Generation, facts, frames), ""
+}
+
+// frame fills frames with events and moves the cursor behind them; more reports whether
+// some did not fit.
+func (st *stream) frame(t *track, generation int64, facts []fact, frames *[]byte) (more bool) {
+	for _, f := range facts {
 		if len(*frames) >= MaxFrame {
-			return true, ""
+			return true
 		}
-		t.cursor = in.EventID(e.Seq)
-		t.over = e.Status.Terminal()
+		t.cursor = place{generation, f.seq}.id()
+		t.over = f.status.Terminal()
 		l := label{id: st.cursor(), unnamed: st.unnamed, url: t.url}
 		if t.over && st.over() {
-			*frames = appendEnd(*frames, e, l)
+			*frames = appendEnd(*frames, f, l)
 		} else {
-			*frames = appendEvent(*frames, e, l)
+			*frames = appendEvent(*frames, f, l)
 		}
 	}
-	return false, ""
+	return false
 }
 
 // looked puts the check off: thousands of observers who have all just read what a
@@ -341,13 +356,12 @@ func (st *stream) cursor() string {
 	return strconv.FormatInt(st.tracks[0].cursor, 10)
 }
 
-// look reads what the store has after the cursor.
-func (st *stream) look(ctx context.Context, t *track, rung bool) (intent.Intent, []intent.Event, error) {
-	after := split(t.cursor).seq
-	if rung {
-		return st.hub.look(ctx, st.log, t.id, after)
+// look reads what the store has after a place.
+func (st *stream) look(ctx context.Context, t *track, at place, heard heard) *look {
+	if heard.rung {
+		return st.hub.look(ctx, st.log, t.id, at.seq)
 	}
-	return st.log.Events(ctx, t.id, after)
+	return lookAlone(ctx, st.log, t.id, at.seq)
 }
 
 // buffers holds room for a batch: what was too little for a write, and a frame.

@@ -67,6 +67,7 @@ func (s *Server) Await(ctx context.Context, in intent.Intent, d time.Duration) (
 		}
 		select {
 		case <-p.bell:
+			s.Hub.answer(p.seats[0], place{}) // the whole intent is read, whatever was rung for
 		case <-check.C:
 		case <-over.C:
 			return in, nil

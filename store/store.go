@@ -41,9 +41,10 @@
 // # Signals
 //
 // After a change has become durable every listener of every process hears
-// [Appended]. A signal carries no data, and it can be lost: whoever needs to see
-// every event reads the store at least every [CheckInterval]. Embedded stores lose
-// none. A store that knows that it may have lost some says [Missed].
+// [Appended]. A signal can be lost: whoever needs to see every event reads the store at
+// least every [CheckInterval]. Embedded stores lose none. A store that knows that it may
+// have lost some says [Missed]. What became durable in this process may come with the
+// signal as [News], which spares the listener the read; without, it reads.
 package store
 
 import (
@@ -254,6 +255,35 @@ type Signal struct {
 	Kind SignalKind
 
 	Until time.Time // of Watched and Wanted
+	News  *News     // of Appended: the new events, if the store has them at hand; else nil
+}
+
+// News is events that can be read from now on, in order and without a gap, at least one.
+// Listeners share it: they may keep it, and change nothing in it.
+type News struct {
+	Generation int64 // of the intent
+	Events     []Entry
+}
+
+// An Entry is an event as it is stored.
+type Entry struct {
+	Seq    int64
+	Type   intent.EventType
+	Status intent.Status
+	JSON   []byte // of the intent.Event
+}
+
+// NewsOf returns the news that a change is, given what its events were stored as; nil
+// if it has none.
+func NewsOf(in *intent.Intent, events []intent.Event, encoded [][]byte) *News {
+	if len(events) == 0 {
+		return nil
+	}
+	n := &News{Generation: in.Generation, Events: make([]Entry, len(events))}
+	for i := range events {
+		n.Events[i] = Entry{Seq: events[i].Seq, Type: events[i].Type, Status: events[i].Status, JSON: encoded[i]}
+	}
+	return n
 }
 
 type SignalKind uint8

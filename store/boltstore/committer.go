@@ -8,7 +8,6 @@ import (
 
 	"go.etcd.io/bbolt"
 
-	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/internal/failpoint"
 	"github.com/caddy-intents/caddy-intents/store"
 )
@@ -31,8 +30,8 @@ type op struct {
 	// of the claims.
 	settled func()
 
-	size    int       // of the values it puts, in bytes
-	signals intent.ID // whose Appended follows the commit; zero for nobody's
+	size   int          // of the values it puts, in bytes
+	signal store.Signal // what follows the commit; zero for nothing
 
 	started atomic.Bool // set by the committer when it applies the op, or by a caller that gives it up
 	result  chan error  // capacity 1: the committer never waits for the caller
@@ -153,8 +152,8 @@ func (c *committer) drain(group []*op) []*op {
 func (c *committer) settle(group []*op) {
 	applied, err := c.store(group)
 	for _, o := range applied {
-		if err == nil && o.verdict == nil && o.signals != (intent.ID{}) {
-			c.s.board.Post(store.Signal{ID: o.signals, Kind: store.Appended})
+		if err == nil && o.verdict == nil && o.signal.Kind != 0 {
+			c.s.board.Post(o.signal)
 		}
 	}
 	failpoint.Hit(failpoint.Rung)

@@ -196,6 +196,24 @@ func TestPanicOfTheDatabaseEndsTheStoreOnly(t *testing.T) {
 	}
 }
 
+func TestNewsComeOnceTheirCommitIsSynced(t *testing.T) {
+	s := openIn(t, t.TempDir())
+	held := add(t, s)
+	heard, early := make(chan store.Signal, 10), 0
+	stop := s.Listen(func(sig store.Signal) { heard <- sig })
+	defer stop()
+	s.commit = func(tx *bbolt.Tx) error {
+		err := tx.Commit()
+		early += len(heard)
+		return err
+	}
+	change := reported(held, 10)
+	require.NoError(t, s.Append(t.Context(), change))
+	require.Equal(t, change.Events[0].Seq, (<-heard).News.Events[0].Seq)
+	require.Empty(t, heard)
+	require.Zero(t, early)
+}
+
 func TestFailedCommitIsHeardByNobody(t *testing.T) {
 	s := openIn(t, t.TempDir())
 	held := add(t, s)
@@ -219,7 +237,8 @@ func TestFailedCommitIsHeardByNobody(t *testing.T) {
 
 	s.commit = (*bbolt.Tx).Commit
 	require.NoError(t, s.Append(t.Context(), reported(held, 10)), "the holder is who it was")
-	require.Equal(t, store.Signal{ID: held.ID, Kind: store.Appended}, <-heard)
+	signal := <-heard
+	require.Equal(t, store.Signal{ID: held.ID, Kind: store.Appended, News: signal.News}, signal)
 	claimed, err := s.Claim(t.Context(), 1)
 	require.NoError(t, err)
 	require.Empty(t, claimed)

@@ -111,16 +111,32 @@ func decodeIntent(id intent.ID, origin, request, latestJSON []byte) (intent.Inte
 	return in, nil
 }
 
-// encodeEvents returns the JSON of events that are stored together; nil for none.
-func encodeEvents(events []intent.Event) ([]byte, error) {
+// encodeEvents returns the JSON of events that are stored together, and that of each,
+// which is a part of it; nil for none. It is not changed from then on.
+func encodeEvents(events []intent.Event) (all []byte, each [][]byte, err error) {
 	if len(events) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
-	b, err := json.Marshal(events)
-	if err != nil {
-		return nil, fmt.Errorf("encoding events from %d on of intent %s: %w", events[0].Seq, events[0].IntentID, err)
+	const usual = 256 // bytes
+	all = append(make([]byte, 0, usual*len(events)), '[')
+	ends := make([]int, len(events))
+	for i := range events {
+		if i > 0 {
+			all = append(all, ',')
+		}
+		if all, err = events[i].AppendJSON(all); err != nil {
+			return nil, nil, fmt.Errorf("encoding event %d of intent %s: %w", events[i].Seq, events[i].IntentID, err)
+		}
+		ends[i] = len(all)
 	}
-	return b, nil
+	all = append(all, ']')
+	each = make([][]byte, len(events))
+	from := 1
+	for i, end := range ends {
+		each[i] = all[from:end:end]
+		from = end + 1
+	}
+	return all, each, nil
 }
 
 // decodeEvents reads what encodeEvents wrote, or the one event that schema 1 has in its

@@ -58,8 +58,8 @@ func (s *Store) insert(ctx context.Context, in intent.Intent, events []intent.Ev
 	}
 	const firstEpoch = 1
 	err = s.committer.do(ctx, &op{
-		size:    len(origin) + len(in.Request) + e.size(),
-		signals: e.signals(),
+		size:   len(origin) + len(in.Request) + e.size(),
+		signal: e.signal(),
 		apply: func(t *txn) error {
 			if t.origin.Get(in.ID[:]) != nil || t.keyTaken(in.Key) || !mayBe(t) {
 				return store.ErrExists
@@ -97,9 +97,9 @@ func (s *Store) Append(ctx context.Context, c store.Change) error {
 		return err
 	}
 	return s.committer.do(ctx, &op{
-		size:    e.size(),
-		signals: e.signals(),
-		apply:   func(t *txn) error { return s.change(t, e, c.Epoch) },
+		size:   e.size(),
+		signal: e.signal(),
+		apply:  func(t *txn) error { return s.change(t, e, c.Epoch) },
 	})
 }
 
@@ -161,9 +161,10 @@ type entry struct {
 	in     *intent.Intent
 	after  int64
 	latest []byte
-	events []byte   // nil for none
-	job    *jobHash // of the job that shall lead to the intent from now on; nil for no change
-	replay []byte   // nil for no change
+	events []byte      // nil for none
+	news   *store.News // events, for those who listen
+	job    *jobHash    // of the job that shall lead to the intent from now on; nil for no change
+	replay []byte      // nil for no change
 	mail   []letter
 }
 
@@ -172,7 +173,7 @@ func encodeEntry(in *intent.Intent, after int64, events []intent.Event) (*entry,
 	if err != nil {
 		return nil, err
 	}
-	encoded, err := encodeEvents(events)
+	encoded, each, err := encodeEvents(events)
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +181,7 @@ func encodeEntry(in *intent.Intent, after int64, events []intent.Event) (*entry,
 	if err != nil {
 		return nil, err
 	}
-	return &entry{in: in, after: after, latest: latest, events: encoded, mail: mail}, nil
+	return &entry{in: in, after: after, latest: latest, events: encoded, news: store.NewsOf(in, events, each), mail: mail}, nil
 }
 
 // put stores the entry in place of the record before. What is terminal moves to
@@ -221,10 +222,10 @@ func (e *entry) size() int {
 	return size
 }
 
-// signals returns whose signal the entry is worth.
-func (e *entry) signals() intent.ID {
-	if e.events == nil {
-		return intent.ID{}
+// signal is what the entry is worth; none without events.
+func (e *entry) signal() store.Signal {
+	if e.news == nil {
+		return store.Signal{}
 	}
-	return e.in.ID
+	return store.Signal{ID: e.in.ID, Kind: store.Appended, News: e.news}
 }

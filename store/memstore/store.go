@@ -164,7 +164,7 @@ func encode(in *intent.Intent, events []intent.Event) (body []byte, encoded [][]
 		return nil, nil, fmt.Errorf("encoding intent %s: %w", in.ID, err)
 	}
 	for i := range events {
-		event, err := json.Marshal(&events[i])
+		event, err := events[i].AppendJSON(nil)
 		if err != nil {
 			return nil, nil, fmt.Errorf("encoding event %d of %s: %w", events[i].Seq, in.ID, err)
 		}

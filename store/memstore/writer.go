@@ -50,7 +50,7 @@ func (s *Store) insert(ctx context.Context, in intent.Intent, events []intent.Ev
 	}
 	held, err := s.add(ctx, &in, body, encoded, store.MessagesOf(&in, events), mayBe)
 	if err == nil && len(events) > 0 {
-		s.board.Post(store.Signal{ID: in.ID, Kind: store.Appended})
+		s.board.Post(store.Signal{ID: in.ID, Kind: store.Appended, News: store.NewsOf(&in, events, encoded)})
 	}
 	return held, err
 }
@@ -80,29 +80,29 @@ func (s *Store) Append(ctx context.Context, c store.Change) error {
 	if !c.Follows() {
 		return store.ErrConflict
 	}
-	changed, err := s.change(ctx, &c)
+	news, err := s.change(ctx, &c)
 	if err != nil {
 		return err
 	}
-	if changed && len(c.Events) > 0 {
-		s.board.Post(store.Signal{ID: c.Intent.ID, Kind: store.Appended})
+	if news != nil {
+		s.board.Post(store.Signal{ID: c.Intent.ID, Kind: store.Appended, News: news})
 	}
 	return nil
 }
 
-// change stores c and reports whether it was not stored before.
-func (s *Store) change(ctx context.Context, c *store.Change) (changed bool, err error) {
+// change stores c and returns what is new; a repeat brings nothing new.
+func (s *Store) change(ctx context.Context, c *store.Change) (*store.News, error) {
 	if err := s.lock(ctx); err != nil {
-		return false, err
+		return nil, err
 	}
 	defer s.mu.Unlock()
 	r := s.records[c.Intent.ID]
 	if r == nil {
-		return false, store.ErrNotFound
+		return nil, store.ErrNotFound
 	}
 	before, err := decode[intent.Intent](r.body)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	origin := before.Origin
 	if c.Intent.Captured && !origin.Captured {
@@ -111,27 +111,27 @@ func (s *Store) change(ctx context.Context, c *store.Change) (changed bool, err 
 	c.Intent.Origin = origin
 	body, events, err := encode(&c.Intent, c.Events)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	if r.epoch == c.Epoch && r.stored(c.After, events) {
-		return false, nil // a repeat
+		return nil, nil
 	}
 	if r, err = s.held(store.Lease{ID: c.Intent.ID, Epoch: c.Epoch}); err != nil {
-		return false, err
+		return nil, err
 	}
 	if r.seq() != c.After {
-		return false, store.ErrConflict
+		return nil, store.ErrConflict
 	}
 	if c.Replay != nil {
 		if r.replay, err = json.Marshal(c.Replay); err != nil {
-			return false, fmt.Errorf("encoding the replay of %s: %w", c.Intent.ID, err)
+			return nil, fmt.Errorf("encoding the replay of %s: %w", c.Intent.ID, err)
 		}
 	}
 	if err := s.post(store.MessagesOf(&c.Intent, c.Events)); err != nil {
-		return false, err
+		return nil, err
 	}
 	s.set(r, &c.Intent, body, events)
-	return true, nil
+	return store.NewsOf(&c.Intent, c.Events, events), nil
 }
 
 // Drop is the method of [store.Writer].

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"encoding/json"
 	"sync"
 	"time"
 
@@ -15,10 +16,38 @@ var signalTests = []test{
 		l, _ := t.listen()
 		held := t.create()
 		t.report(held, 1)
-		require.Equal(t, []store.Signal{
-			{ID: held.ID, Kind: store.Appended},
-			{ID: held.ID, Kind: store.Appended},
-		}, l.signals())
+		signals := l.signals()
+		require.Len(t, signals, 2)
+		for _, s := range signals {
+			require.Equal(t, store.Signal{ID: held.ID, Kind: store.Appended, News: s.News}, s)
+		}
+	}},
+	{"news that comes with a signal is what can be read, and nobody else's to change", func(t *tester) {
+		l, _ := t.listen()
+		held := t.create()
+		for _, percent := range []float64{1, 2, 3} {
+			in, events := reading(held.Intent, percent)
+			require.NoError(t, t.Append(t.Context(), change(held, in, events)))
+			held.Intent = in
+			events[0].Details.Message = "changed by the caller, whose it is"
+			*events[0].Details.Progress = 99
+		}
+		in, stored, err := t.Events(t.Context(), held.ID, 0)
+		require.NoError(t, err)
+		var told []intent.Event
+		for _, s := range l.signals() {
+			if s.News == nil {
+				return // this store has none at hand
+			}
+			require.Equal(t, in.Generation, s.News.Generation)
+			for _, entry := range s.News.Events {
+				var e intent.Event
+				require.NoError(t, json.Unmarshal(entry.JSON, &e))
+				require.Equal(t, store.Entry{Seq: e.Seq, Type: e.Type, Status: e.Status, JSON: entry.JSON}, entry)
+				told = append(told, e)
+			}
+		}
+		require.Equal(t, text(t, stored), text(t, told))
 	}},
 	{"a change without events is not", func(t *tester) {
 		held, reserved := t.create(), t.reserve()
