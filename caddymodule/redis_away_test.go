@@ -119,17 +119,19 @@ func TestASilentNodeOfAClusterHoldsOldClientsUpOnce(t *testing.T) {
 		slowest = max(slowest, f.oldClient(at))
 	}
 	require.Less(t, slowest, 3*time.Second, "less than one call to Redis may take")
-	made := 0
-	for range 40 {
+	// Which node an intent is at is a matter of milliseconds.
+	made, passed := 0, 0
+	for n := 0; made == 0 || passed == 0; n++ {
+		require.Less(t, n, 10_000, "%d intents were made, %d jobs have none", made, passed)
 		if id, _, _ := f.post(at); id != "" {
 			made++
+		} else {
+			passed++
 		}
 	}
-	require.Positive(t, made, "the other nodes take intents")
-	require.Less(t, made, 40)
 	nodes[2].Resume(t)
 	require.Eventually(t, func() bool {
-		for range 40 {
+		for begun := time.Now(); time.Since(begun) < 200*time.Millisecond; {
 			if id, _, _ := f.post(at); id == "" {
 				return false
 			}
