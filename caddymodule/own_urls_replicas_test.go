@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -200,6 +201,48 @@ func TestACancelAtOneCaddyIsSeenAtAll(t *testing.T) {
 	require.Equal(t, "cancelled", canceled.Status.State)
 	for _, at := range []*ship{c, a, b} {
 		require.Eventually(t, func() bool { _, body := client.status(at, job); return strings.Contains(body, "cancelled") }, 30*time.Second, time.Millisecond)
+	}
+}
+
+// TestAJobFromElsewhereHasOneIntentAtAllCaddys is about a job that was submitted past us,
+// and is followed at each of them at once.
+func TestAJobFromElsewhereHasOneIntentAtAllCaddys(t *testing.T) {
+	f := newFleet(t, 3, onRedis(redistest.Start(t)))
+	resp, err := http.Post("http://"+f.to+"/reports/generate", "application/json", strings.NewReader(`{}`))
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	var made struct {
+		JobID string `json:"job_id"`
+	}
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(&made))
+	f.says(made.JobID, "begun", 10)
+	streams := make([]*http.Response, len(f.all))
+	var all sync.WaitGroup
+	for i, at := range f.all {
+		client := &customer{f, []string{"Cookie", "session=" + at.name}}
+		all.Go(func() {
+			streams[i] = client.asks(at, "GET", "/reports/status/"+made.JobID, "Accept", "text/event-stream", "Cache-Control", "no-cache")
+		})
+	}
+	all.Wait()
+	ids := make(map[string]bool)
+	var frames []*sse.Reader
+	for _, stream := range streams {
+		require.Equal(t, "text/event-stream", stream.Header.Get("Content-Type"))
+		frames = append(frames, sse.NewReader(stream.Body))
+		var said struct{ Intent struct{ ID string } }
+		require.NoError(t, json.Unmarshal([]byte(until(t, frames[len(frames)-1], "begun").Data), &said))
+		ids[said.Intent.ID] = true
+	}
+	require.Len(t, ids, 1)
+	f.says(made.JobID, "halfway", 50)
+	for _, one := range frames {
+		until(t, one, "halfway")
+	}
+	require.Len(t, f.pollers(made.JobID, time.Time{}), 1, "one of them polls")
+	f.backend.Finishes(made.JobID)
+	for _, one := range frames {
+		until(t, one, "COMPLETED")
 	}
 }
 

@@ -48,6 +48,7 @@ type tester struct {
 	log        bytes.Buffer // of the server
 	others     []*tester    // processes beside it
 	way        *way         // from the engine to the store
+	indexed    time.Time    // jobs are found in the store from then on
 }
 
 // gate is the scripted backend with somebody at the door.
@@ -147,16 +148,33 @@ func (tt *tester) starts() {
 	rule := tt.rule
 	rule.Job = tt.job
 	tt.server = offload.New(offload.Config{
-		Scope: "default", Jobs: []offload.Job{rule}, Engine: tt.engine, Store: tt.store, Admissions: tt.admissions, Keys: tt.keys,
+		Scope: "default", Jobs: []offload.Job{rule}, Engine: tt.engine, Store: lateIndex{tt.store, tt.indexed}, Admissions: tt.admissions, Keys: tt.keys,
 		Observer: observe.New(observe.Config{Scope: "default", Store: tt.store, Hub: tt.hub, Limits: tt.limits}), Logger: slog.New(slog.NewTextHandler(&tt.log, nil)),
 	})
 	tt.engine.Start()
 }
 
+// A lateIndex finds jobs only from some time on: another process has claimed them, and is
+// still storing their intents.
+type lateIndex struct {
+	store.Reader
+	from time.Time
+}
+
+func (l lateIndex) ByJob(ctx context.Context, key store.JobKey) (intent.ID, error) {
+	if time.Now().Before(l.from) {
+		return intent.ID{}, store.ErrNotFound
+	}
+	return l.Reader.ByJob(ctx, key)
+}
+
 // beside is another process on the same store, before the same backend.
-func (tt *tester) beside() *tester {
+func (tt *tester) beside(configure ...func(*tester)) *tester {
 	other := *tt
 	other.log = bytes.Buffer{}
+	for _, c := range configure {
+		c(&other)
+	}
 	other.starts()
 	tt.others = append(tt.others, &other)
 	return &other

@@ -288,3 +288,17 @@ func TestWhatAnotherReplicaPollsIsToldOnlyWhileItIsWanted(t *testing.T) {
 		require.Equal(t, until, told)
 	}, shared)
 }
+
+func TestWhoAdoptsAJobThatAnotherReplicaIsStoringWaitsForIt(t *testing.T) {
+	inBubble(t, func(tt *tester) {
+		b := tt.beside(func(b *tester) { b.indexed = time.Now().Add(300 * time.Millisecond) })
+		tt.backend.Says("77", "running", 10)
+		first := tt.client("Cookie", "first").listens("77").wantStream()
+		second := tt.client("Cookie", "second").at(b).begins("77")
+		tt.passes(4 * time.Second)
+		second.wantStream()
+		require.Equal(t, first.last()["intent"].(map[string]any)["id"], second.last()["intent"].(map[string]any)["id"])
+		first.leave()
+		second.leave()
+	}, shared)
+}

@@ -161,7 +161,7 @@ func (q *question) adopt(a *admission) (followed, error) {
 	}
 	made, err := q.adoptInTurn(a, job, d)
 	if errors.Is(err, store.ErrExists) { // somebody else was first; what the client sees of it is decided anew
-		if q.id, err = s.Store.ByJob(q.r.Context(), store.JobKey{Scope: s.Scope, StatusURL: q.target}); err != nil {
+		if q.id, err = q.adoptedBy(q.r.Context()); err != nil {
 			return followed{}, err
 		}
 		again, _, err := q.read(a.own)
@@ -180,6 +180,27 @@ func (q *question) adopt(a *admission) (followed, error) {
 	adopted := &admission{until: a.until, id: made.ID, job: job.Name, own: a.own, mine: true, maker: true, told: true}
 	s.Admissions.put(q.by, adopted)
 	return followed{&made, adopted, true}, nil
+}
+
+// lookAgain is between two looks for an intent that is being made.
+const lookAgain = 20 * time.Millisecond
+
+// adoptedBy is the intent that somebody else has made of the job. Another replica may have
+// claimed the job, and not stored all of it yet.
+func (q *question) adoptedBy(ctx context.Context) (intent.ID, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		id, err := q.server.Store.ByJob(ctx, store.JobKey{Scope: q.server.Scope, StatusURL: q.target})
+		if !errors.Is(err, store.ErrNotFound) {
+			return id, err
+		}
+		select {
+		case <-time.After(lookAgain):
+		case <-ctx.Done():
+			return intent.ID{}, err
+		}
+	}
 }
 
 // adoptInTurn stores the intent, one request at a time for one job: whoever comes second
