@@ -180,6 +180,7 @@ func TestAnIntentIsCreatedObservedAndCanceledByAXPAlone(t *testing.T) {
 	var listed struct{ Events []intent.Event }
 	require.NoError(t, json.Unmarshal([]byte(text(t, s.do("GET", "/v1/intents/"+id+"/events", "", me...))), &listed))
 	require.GreaterOrEqual(t, len(listed.Events), 2, "they are stored before the answer")
+	require.Contains(t, text(t, s.do("GET", "/v1/intents/"+id, "", me...)), `"payload":{"a":1}`, "as it came")
 
 	for since, seen := 1, ""; !strings.Contains(seen, "intent.in_progress"); { // each window ends with what there is
 		seen = text(t, s.do("GET", fmt.Sprintf("/v1/intents/%s/events/stream?since=%d&wait_seconds=15", id, since), "", me...))

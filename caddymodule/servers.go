@@ -51,6 +51,7 @@ func (h *Handler) newObserver(p *parts) *observe.Server {
 		Canceler:  canceler{p.engine, h.Owner == ""},
 		Creator:   creator{h, p},
 		MaxBody:   h.Limits.Body,
+		OpenBody:  p.engine.OpenBody,
 		Logger:    h.logger,
 		Ended:     counted.streamsOf(h.Name),
 		Found:     about,

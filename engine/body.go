@@ -16,8 +16,9 @@ func (e *Engine) sealBody(in *intent.Intent, body []byte) {
 	}
 }
 
-// openBody returns the body of an intent's submit.
-func (e *Engine) openBody(in *intent.Intent) ([]byte, error) {
+// OpenBody returns the body of an intent's submit as it came. It fails if the secret is
+// another one by now.
+func (e *Engine) OpenBody(in *intent.Intent) ([]byte, error) {
 	if !in.Closed {
 		return in.Request, nil
 	}
@@ -35,7 +36,7 @@ func (e *Engine) opened(job *Job, in *intent.Intent) *intent.Intent {
 		return in
 	}
 	open := *in
-	body, err := e.openBody(in)
+	body, err := e.OpenBody(in)
 	if err != nil {
 		if e.told.first("body", in.Scope, in.Job) {
 			e.log().Warn("what was kept of a request cannot be opened with this secret; expressions do not find it", "intent", in.ID, "job", in.Job, "err", err)

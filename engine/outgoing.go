@@ -83,7 +83,7 @@ func (e *Engine) openHead(in *intent.Intent) (h head, err error) {
 	if err := json.Unmarshal(plain, &h); err != nil {
 		return h, err
 	}
-	h.body, err = e.openBody(in)
+	h.body, err = e.OpenBody(in)
 	return h, err
 }
 

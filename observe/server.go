@@ -36,6 +36,7 @@ type Config struct {
 	Canceler Canceler     // needed, too
 	Creator  Creator      // nil: jobs are started by their own URLs only
 	MaxBody  int64        // of a payload, bytes; default 1 MiB
+	OpenBody OpenBody     // nil: a payload that is kept encrypted is not told
 	Logger   *slog.Logger // nil: nothing is logged
 	Ended    func(End)    // called when a stream ends, if set
 
@@ -60,6 +61,9 @@ type Store interface {
 	Events(ctx context.Context, id intent.ID, after int64) (intent.Intent, []intent.Event, error)
 	List(ctx context.Context, f store.Filter) (store.Page, error)
 }
+
+// OpenBody gives the body that an intent was made from, which can be stored encrypted.
+type OpenBody func(in *intent.Intent) ([]byte, error)
 
 // Pacing knows about the polling of an intent: whoever does it.
 type Pacing interface {

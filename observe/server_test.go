@@ -287,3 +287,19 @@ func problemCode(t *testing.T, w *httptest.ResponseRecorder) string {
 	require.Equal(t, "application/problem+json", w.Header().Get("Content-Type"))
 	return decode(t, w)["error"].(map[string]any)["code"].(string)
 }
+
+func TestAPayloadIsToldAsItCameOrNotAtAll(t *testing.T) {
+	run(t, func(t *testing.T, tt *tester) {
+		job := tt.begins(func(in *intent.Intent) {
+			in.Envelope, in.Captured, in.Closed, in.Request = new(intent.Envelope), true, true, []byte("\x01sealed")
+		})
+		tt.configure(Config{OpenBody: func(*intent.Intent) ([]byte, error) { return []byte(`{"a":1}`), nil }})
+		require.Contains(t, tt.get(job.path()).Body.String(), `"payload":{"a":1}`)
+		for _, unable := range []OpenBody{nil, func(*intent.Intent) ([]byte, error) { return nil, errors.New("another secret") }} {
+			tt.configure(Config{OpenBody: unable})
+			w := tt.get(job.path())
+			require.Equal(t, http.StatusOK, w.Code)
+			require.NotContains(t, w.Body.String(), "payload")
+		}
+	})
+}

@@ -64,7 +64,7 @@ func (s *Server) view(r *http.Request, in *intent.Intent) view {
 		LastSeq: in.Seq, Attempts: in.Attempts, ObserveURL: s.observeURL(r, in),
 	}
 	if e := in.Envelope; e != nil {
-		v.envelope = &envelope{CorrelationID: e.CorrelationID, From: e.From, To: e.To, Payload: in.Request, MaxAttempts: e.MaxAttempts}
+		v.envelope = &envelope{CorrelationID: e.CorrelationID, From: e.From, To: e.To, Payload: s.payload(in), MaxAttempts: e.MaxAttempts}
 	}
 	if in.Status.Terminal() {
 		return v
@@ -79,6 +79,22 @@ func (s *Server) view(r *http.Request, in *intent.Intent) view {
 		}
 	}
 	return v
+}
+
+// payload is the body that an intent was made from, as it came. One that cannot be opened
+// any more is not told.
+func (s *Server) payload(in *intent.Intent) json.RawMessage {
+	if !in.Closed {
+		return in.Request
+	}
+	if s.OpenBody == nil {
+		return nil
+	}
+	body, err := s.OpenBody(in)
+	if err != nil {
+		return nil
+	}
+	return body
 }
 
 // intentURL and streamURL are the URLs of an intent as a client has to write
