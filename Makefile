@@ -66,9 +66,9 @@ test: ## the whole suite, with real processes; brings what it needs
 	tools/need strace strace
 	tools/need redis-server redis-server
 	tools/need curl curl
-	tools/tested -race $(CORE)
-	tools/tested -race $(REDIS) ./store/redisstore
-	tools/tested $(E2E) ./examples/cluster/...
+	tools/tested -race -timeout 30m $(CORE)
+	tools/tested -race -timeout 20m $(REDIS) ./store/redisstore
+	tools/tested -timeout 20m $(E2E) ./examples/cluster/...
 	tools/tested -timeout 20m $(E2E) $(LINKED)
 	tools/tested -timeout 20m $(FAILPOINTS) -run ADeathAtAnyStep ./caddymodule
 
