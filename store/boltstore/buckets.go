@@ -49,6 +49,8 @@ type txn struct {
 	rows [2]*bbolt.Bucket
 	jobs *indexing // nil in one that only reads
 
+	decodings *decodings // nil where many are read that are not read again
+
 	wrote bool
 	err   error
 }
@@ -77,8 +79,10 @@ func bucketsOf(tx *bbolt.Tx) *txn {
 
 // intentBucketsOf opens only what one intent is read from: to open all of them takes longer
 // than to find it.
-func intentBucketsOf(tx *bbolt.Tx) *txn {
+func (s *Store) intentBucketsOf(tx *bbolt.Tx) *txn {
 	return &txn{
+		decodings: &s.decodings,
+
 		origin:  tx.Bucket(bucketOrigin),
 		request: tx.Bucket(bucketRequest),
 		active:  tx.Bucket(bucketActive),
@@ -116,7 +120,11 @@ func (t *txn) find(id intent.ID) (r record, ended bool, err error) {
 
 // intent puts together the parts of the intent that r is the record of.
 func (t *txn) intent(id intent.ID, r *record) (intent.Intent, error) {
-	return decodeIntent(id, t.origin.Get(id[:]), t.request.Get(id[:]), r.latest)
+	decode := decodeIntent
+	if t.decodings != nil {
+		decode = t.decodings.decode
+	}
+	return decode(id, t.origin.Get(id[:]), t.request.Get(id[:]), r.latest)
 }
 
 // eventKey orders the events of one intent by seq, and finds those that were stored

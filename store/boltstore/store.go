@@ -52,6 +52,7 @@ type Store struct {
 	run       uint64   // names this run of the store, among all
 	board     store.Board
 	claims    claims
+	decodings decodings
 	jobs      jobIndex
 	committer *committer
 	commit    func(*bbolt.Tx) error // (*bbolt.Tx).Commit
@@ -113,7 +114,7 @@ func (s *Store) view(ctx context.Context, f func(*txn) error) error {
 
 // viewIntent is view for what is kept of one intent. It is the read of each poll.
 func (s *Store) viewIntent(ctx context.Context, f func(*txn) error) error {
-	return s.viewBy(ctx, intentBucketsOf, f)
+	return s.viewBy(ctx, s.intentBucketsOf, f)
 }
 
 func (s *Store) viewBy(ctx context.Context, open func(*bbolt.Tx) *txn, f func(*txn) error) (err error) {
