@@ -25,26 +25,27 @@ func (h *Handler) axpFor() *observe.AXP {
 // serveAXP answers what AXME's clients ask for beside the path of intents. Any other
 // request is not answered.
 func (h *Handler) serveAXP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) (answered bool, err error) {
-	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
 	switch path := r.URL.Path; {
 	case h.axp == nil:
 		return false, nil
 	case path == "/v1/capabilities":
-		h.serveCapabilities(w, r, reads)
+		h.serveCapabilities(w, r)
 		return true, nil
-	case reads && (path == "/health" || path == "/v1/health"): // there are SDKs for both
+	case isRead(r) && (path == "/health" || path == "/v1/health"): // there are SDKs for both
 		return true, h.serveHealth(w, r, next)
 	}
 	return false, nil
 }
 
+func isRead(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
+
 // serveCapabilities tells the names of the jobs, which are not for everybody where
 // intents have owners.
-func (h *Handler) serveCapabilities(w http.ResponseWriter, r *http.Request, reads bool) {
+func (h *Handler) serveCapabilities(w http.ResponseWriter, r *http.Request) {
 	h.ours(w, r)
 	switch {
 	case observe.CORS(h.CORS).Preflight(w, r):
-	case !reads:
+	case !isRead(r):
 		observe.MethodNotAllowed("GET, HEAD").ServeHTTP(w, r)
 	case h.Owner != "" && h.ownerOf(r) == "":
 		observe.Unauthorized().ServeHTTP(w, r)

@@ -24,24 +24,21 @@ the file of the preset, which is what a preset_file of your own looks like.`,
 		Args:         cobra.MaximumNArgs(1),
 		SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			asJSON, err := cmd.Flags().GetBool("json")
-			if err != nil {
-				return err
+			switch w := cmd.OutOrStdout(); {
+			case len(args) > 0:
+				return showPreset(cmd, args[0])
+			case wantsJSON(cmd):
+				return json.NewEncoder(w).Encode(adapter.PresetNames())
+			default:
+				return listPresets(w)
 			}
-			if len(args) == 0 {
-				return listPresets(cmd.OutOrStdout(), asJSON)
-			}
-			return printPreset(cmd.OutOrStdout(), args[0], asJSON)
 		},
 	}
-	cmd.Flags().Bool("json", false, "Print JSON")
+	addJSONFlag(cmd)
 	return cmd
 }
 
-func listPresets(w io.Writer, asJSON bool) error {
-	if asJSON {
-		return json.NewEncoder(w).Encode(adapter.PresetNames())
-	}
+func listPresets(w io.Writer) error {
 	for _, name := range adapter.PresetNames() {
 		p, err := adapter.BuiltinPreset(name)
 		if err != nil {
@@ -58,19 +55,19 @@ func listPresets(w io.Writer, asJSON bool) error {
 	return nil
 }
 
-func printPreset(w io.Writer, name string, asJSON bool) error {
+func showPreset(cmd *cobra.Command, name string) error {
 	p, err := adapter.BuiltinPreset(name)
 	if err != nil {
 		return err
 	}
-	if asJSON {
-		return printJSON(w, p)
+	if wantsJSON(cmd) {
+		return printJSON(cmd.OutOrStdout(), p)
 	}
 	text, err := describePreset(p)
 	if err != nil {
 		return err
 	}
-	_, err = io.WriteString(w, text)
+	_, err = io.WriteString(cmd.OutOrStdout(), text)
 	return err
 }
 

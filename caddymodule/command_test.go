@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -136,19 +137,33 @@ func TestAProbeThatCannotBeRunIsRefusedWithTheFlag(t *testing.T) {
 }
 
 func TestPresetsAreListedAndPrinted(t *testing.T) {
-	var out bytes.Buffer
-	require.NoError(t, listPresets(&out, false))
-	require.Contains(t, out.String(), "jenkins                      Builds of Jenkins")
-	require.Contains(t, out.String(), "(experimental)")
-	out.Reset()
-	require.NoError(t, printPreset(&out, "lxd", false))
-	require.Contains(t, out.String(), "\njob lxd {\n")
-	out.Reset()
-	require.NoError(t, printPreset(&out, "lxd", true))
-	p, err := adapter.ParsePreset("lxd", out.Bytes())
+	presets := func(args ...string) (string, error) {
+		var out bytes.Buffer
+		cmd := presetsCommand()
+		cmd.SetOut(&out)
+		cmd.SetErr(io.Discard)
+		cmd.SetArgs(args)
+		err := cmd.Execute()
+		return out.String(), err
+	}
+	listed, err := presets()
+	require.NoError(t, err)
+	require.Contains(t, listed, "jenkins                      Builds of Jenkins")
+	require.Contains(t, listed, "(experimental)")
+	names, err := presets("--json")
+	require.NoError(t, err)
+	require.Contains(t, names, `"jenkins"`)
+
+	block, err := presets("lxd")
+	require.NoError(t, err)
+	require.Contains(t, block, "\njob lxd {\n")
+	file, err := presets("--json", "lxd")
+	require.NoError(t, err)
+	p, err := adapter.ParsePreset("lxd", []byte(file))
 	require.NoError(t, err)
 	require.NotEmpty(t, p.Sources)
-	require.Error(t, printPreset(&out, "lxc", false))
+	_, err = presets("lxc")
+	require.ErrorContains(t, err, `"lxc" is unknown`)
 }
 
 // Time that the flags give is not more than a person would wait.
