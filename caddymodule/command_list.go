@@ -131,7 +131,7 @@ func (v *row) note(now time.Time) string {
 	var notes []string
 	say := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
 	if v.Error != nil {
-		say("%s: %s", v.Error.Code, v.Error.Message)
+		say("%s", wordsOf(v.Error))
 	}
 	if v.UnknownState != "" && !v.Status.Terminal() {
 		say("unknown state %q", v.UnknownState)
@@ -151,4 +151,12 @@ func (v *row) note(now time.Time) string {
 		say("%s", v.Message)
 	}
 	return probe.Fit(strings.Join(notes, "; "), 100)
+}
+
+// wordsOf is an error's code, and its message if there is one: a cancel needs no reason.
+func wordsOf(e *intent.Error) string {
+	if e.Message == "" {
+		return e.Code
+	}
+	return e.Code + ": " + e.Message
 }

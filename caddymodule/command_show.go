@@ -143,7 +143,7 @@ func (v *detail) print(w io.Writer, now time.Time) error {
 	say("status", "%s%s", v.Status, v.since(now))
 	say("progress", "%s", strings.Trim(v.percent()+"  "+v.Message, "- "))
 	if v.Error != nil {
-		say("error", "%s: %s (%s)", v.Error.Code, v.Error.Message, v.Error.Category)
+		say("error", "%s (%s)", wordsOf(v.Error), v.Error.Category)
 	}
 	say("result", "%s", v.ResultURL)
 	say("result", "%s", v.Result)

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/caddy-intents/caddy-intents/adapter"
+	"github.com/caddy-intents/caddy-intents/intent"
 	"github.com/caddy-intents/caddy-intents/probe"
 )
 
@@ -177,4 +178,11 @@ func TestAProbeStopsAtItsLimit(t *testing.T) {
 	require.NoError(t, err)
 	require.Less(t, time.Since(begun), 5*time.Second)
 	require.Contains(t, output, "give it more with --limit")
+}
+
+func TestACancelWithoutAReasonIsToldWithoutOne(t *testing.T) {
+	v := row{Status: intent.Canceled, Error: &intent.Error{Code: intent.CodeCanceled}}
+	require.Equal(t, "canceled", v.note(time.Now()))
+	v.Error.Message = "by mistake"
+	require.Equal(t, "canceled: by mistake", v.note(time.Now()))
 }

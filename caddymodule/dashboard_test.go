@@ -185,6 +185,29 @@ func TestTheDashboardIsUsedByKeyboard(t *testing.T) {
 	require.Empty(t, nameless, "what can be used or seen has a name")
 }
 
+// holdAnswers keeps from the page, until it is let go, what it asks for.
+const holdAnswers = `{
+	const { fetch } = window, held = new Promise(done => window.letGo = done)
+	window.fetch = (...args) => held.then(() => fetch(...args))
+}`
+
+func TestTheDashboardSaysNothingOfWhatItDoesNotKnowYet(t *testing.T) {
+	b := newBoard(t, strings.ReplaceAll(mappedReport, "100ms", "1h"))
+	b.submit()
+	b.DevTools("Page.addScriptToEvaluateOnNewDocument", map[string]any{"source": holdAnswers}, nil)
+	b.Visit(b.at("dashboard"))
+	b.wait(`byID("live").dataset.state === "live"`)
+	b.submit() // the second frame is shown, though what was asked for at the first is not there
+	b.wait(`byID("jobs-rows").rows.length`)
+	var told string
+	b.value(`byID("list").innerText + byID("letters").innerText + byID("totals").innerText`, &told)
+	require.NotContains(t, told, "No ")
+	require.Contains(t, told, "webhooks given up\n–")
+	b.Run(`window.letGo()`, nil)
+	b.wait(`byID("list-rows").rows.length === 2 && byID("letters-empty").innerText === "No message was given up."`)
+	b.wait(`byID("list-empty").hidden && byID("totals").innerText.includes("webhooks given up\n0")`)
+}
+
 func TestADashboardThatWasCutOffSaysSoAndComesBack(t *testing.T) {
 	b := newBoard(t, mappedReport)
 	b.submit()

@@ -7,13 +7,14 @@ import { ago, jobName, number, words } from "./words.js"
 
 export class Letters {
 	#messages = []
+	#known = false // nothing is said of what was not answered yet
 	#problem
 	#more = false
 	#rendered
 
 	constructor({ rendered }) { this.#rendered = rendered }
 
-	get count() { return number(this.#messages.length) + (this.#more ? "+" : "") }
+	get count() { return this.#known ? number(this.#messages.length) + (this.#more ? "+" : "") : "–" }
 	get any() { return this.#messages.length > 0 }
 
 	async refresh() {
@@ -21,6 +22,7 @@ export class Letters {
 			const { messages, next } = await ask("webhooks?limit=50")
 			this.#messages = messages
 			this.#more = Boolean(next)
+			this.#known = true
 			this.#problem = undefined
 		} catch (problem) {
 			this.#problem = problem
@@ -39,7 +41,7 @@ export class Letters {
 
 	render(now) {
 		byID("letters-rows").closest("table").hidden = !this.any
-		byID("letters-empty").hidden = this.any && !this.#problem
+		byID("letters-empty").hidden = (this.any || !this.#known) && !this.#problem
 		write(byID("letters-empty"), this.#problem ? "They cannot be shown: " + this.#problem.message : "No message was given up.")
 		reconcile(byID("letters-rows"), this.#messages, ({ id }) => id, message => this.#create(message), (row, message) => {
 			write(row.querySelector(".tries"), number(message.attempts))

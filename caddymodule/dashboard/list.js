@@ -11,6 +11,7 @@ export class List {
 	#pages = [undefined] // what came before each page so far; the last is the one that is seen
 	#next
 	#rows = []
+	#known = false // nothing is said of what was not answered yet
 	#asked = 0
 	#problem
 	#onOpen
@@ -62,6 +63,7 @@ export class List {
 			if (turn !== this.#asked) return
 			this.#rows = intents
 			this.#next = next
+			this.#known = true
 			this.#problem = undefined
 		} catch (problem) {
 			if (turn === this.#asked) this.#problem = problem
@@ -120,7 +122,7 @@ export class List {
 		}
 		const filtered = form.elements.show.value !== "" || form.elements.job.value !== ""
 		const empty = byID("list-empty")
-		empty.hidden = this.#rows.length > 0 && !this.#problem
+		empty.hidden = (this.#rows.length > 0 || !this.#known) && !this.#problem
 		empty.querySelector("button").hidden = Boolean(this.#problem) || !filtered
 		write(empty.querySelector("p"), this.#problem ? "The list cannot be shown: " + this.#problem.message
 			: filtered ? "No intent is like that just now." : "No intents yet. The first submit of a job makes one.")
