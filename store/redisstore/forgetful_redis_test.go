@@ -12,23 +12,31 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A forgetful proxy passes every request on, and of every third script breaks the
-// connection in place of the answer. Who has subscribed can be cut off without noticing.
+// A forgetful proxy passes every request on, and of some breaks the connection in place
+// of the answer. Who has subscribed can be cut off without noticing.
 type forgetful struct {
 	addr   string
 	forgot atomic.Int64
 	muted  atomic.Bool // from now on nothing goes to those who have subscribed
 
-	server  string
-	scripts atomic.Int64
-	all     sync.WaitGroup
+	server string
+	loses  func(request []byte) bool
+	all    sync.WaitGroup
 }
 
-func newForgetful(t *testing.T, server string) *forgetful {
+// everyThird loses the answers of every third script.
+func everyThird() func([]byte) bool {
+	var scripts atomic.Int64
+	return func(request []byte) bool {
+		return bytes.Contains(bytes.ToLower(request), []byte("evalsha")) && scripts.Add(1)%3 == 0
+	}
+}
+
+func newForgetful(t *testing.T, server string, loses func(request []byte) bool) *forgetful {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	p := &forgetful{addr: l.Addr().String(), server: server}
+	p := &forgetful{addr: l.Addr().String(), server: server, loses: loses}
 	t.Cleanup(p.all.Wait)
 	t.Cleanup(func() { l.Close() })
 	p.all.Go(func() {
@@ -57,7 +65,7 @@ func (p *forgetful) serve(client net.Conn) {
 			if bytes.Contains(request, []byte("subscribe")) && !p.muted.Load() {
 				subscribed.Store(true)
 			}
-			if bytes.Contains(bytes.ToLower(request), []byte("evalsha")) && p.scripts.Add(1)%3 == 0 {
+			if p.loses(request) {
 				forget.Store(true)
 			}
 			return true, true

@@ -26,7 +26,7 @@ func TestStoreKeepsTheContract(t *testing.T) {
 // command is sent again then.
 func TestAChangeWhoseAnswerIsLostIsStoredOnce(t *testing.T) {
 	server := redistest.Start(t)
-	proxy := newForgetful(t, server.Addr)
+	proxy := newForgetful(t, server.Addr, everyThird())
 	s := open(t, redisstore.Options{Addrs: []string{proxy.addr}})
 	for range 30 {
 		held := create(t, s, "report")
@@ -144,7 +144,7 @@ func TestReplicasHearEachOtherAfterTheConnectionBroke(t *testing.T) {
 func TestASubscriptionThatBringsNothingIsNoticed(t *testing.T) {
 	t.Parallel() // it waits most of the time
 	server := redistest.Start(t)
-	proxy := newForgetful(t, server.Addr)
+	proxy := newForgetful(t, server.Addr, everyThird())
 	s := open(t, redisstore.Options{Addrs: []string{proxy.addr}})
 	heard := make(chan store.Signal, 8) // room for all: nobody waits
 	s.Listen(func(s store.Signal) { heard <- s })
