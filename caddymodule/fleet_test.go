@@ -32,6 +32,7 @@ type fleet struct {
 
 	storeLines string // of the config
 	jobLines   string // more of the job's
+	scopeLines string // of the handler
 }
 
 // A ship is one of them. Its polls carry its name.
@@ -46,8 +47,16 @@ const term = 15 * time.Second
 // newFleet starts so many Caddys on a server, or on what storeLines say instead.
 func newFleet(t *testing.T, n int, storeLines string) *fleet {
 	t.Helper()
+	f := harbor(t, n, storeLines)
+	f.start()
+	return f
+}
+
+// harbor is newFleet without a start.
+func harbor(t *testing.T, n int, storeLines string) *fleet {
+	t.Helper()
 	f := &fleet{t: t, backend: legacytest.New(), storeLines: storeLines}
-	f.start(n, f.routes())
+	f.build(n, f.routes())
 	return f
 }
 
@@ -55,12 +64,13 @@ func newFleet(t *testing.T, n int, storeLines string) *fleet {
 func newFleetBefore(t *testing.T, backend http.Handler, n int, storeLines, jobLines string) *fleet {
 	t.Helper()
 	f := &fleet{t: t, storeLines: storeLines, jobLines: jobLines}
-	f.start(n, backend)
+	f.build(n, backend)
+	f.start()
 	return f
 }
 
-// start starts so many Caddys in front of a backend.
-func (f *fleet) start(n int, backend http.Handler) {
+// build makes so many Caddys in front of a backend.
+func (f *fleet) build(n int, backend http.Handler) {
 	f.t.Helper()
 	server := httptest.NewServer(backend)
 	f.t.Cleanup(server.Close)
@@ -70,6 +80,10 @@ func (f *fleet) start(n int, backend http.Handler) {
 		f.configure(s, f.storeLines, ordinary)
 		f.all = append(f.all, s)
 	}
+}
+
+func (f *fleet) start() {
+	f.t.Helper()
 	var started sync.WaitGroup
 	for _, s := range f.all {
 		started.Go(s.Start)
@@ -79,13 +93,13 @@ func (f *fleet) start(n int, backend http.Handler) {
 
 func onRedis(server *redistest.Server) string { return "store redis redis://" + server.Addr }
 
-// An errand is a job of the config, and what its URLs begin with.
-type errand struct{ job, under string }
+// An errand is a job of the config, what its URLs begin with, and more of its lines.
+type errand struct{ job, under, lines string }
 
 var (
-	ordinary = errand{"report", ""}
-	renamed  = errand{"renamed", ""} // the same at the backend
-	steady   = errand{"steady", "/steady"}
+	ordinary = errand{job: "report"}
+	renamed  = errand{job: "renamed"} // the same at the backend
+	steady   = errand{job: "steady", under: "/steady"}
 )
 
 // routes have the backend at its own paths and below another one, for two jobs.
@@ -99,7 +113,7 @@ func (f *fleet) routes() http.Handler {
 func (f *fleet) configure(s *ship, storeLines string, errands ...errand) {
 	var jobs strings.Builder
 	for _, e := range errands {
-		jobs.WriteString(strings.NewReplacer("JOB", e.job, "UNDER", e.under, "NAME", s.name, "MORE", f.jobLines).Replace(`
+		jobs.WriteString(strings.NewReplacer("JOB", e.job, "UNDER", e.under, "NAME", s.name, "MORE", f.jobLines+"\n"+e.lines).Replace(`
 		job JOB {
 			submit POST UNDER/reports/generate
 			status GET UNDER/reports/status/{job_id} {
@@ -113,7 +127,7 @@ func (f *fleet) configure(s *ship, storeLines string, errands ...errand) {
 		}`))
 	}
 	_, port, _ := strings.Cut(s.addr, ":")
-	s.Configure(strings.NewReplacer("ADMIN", s.Admin, "PORT", port, "TO", f.to, "STORE", storeLines, "JOBS", jobs.String()).Replace(`{
+	s.Configure(strings.NewReplacer("ADMIN", s.Admin, "PORT", port, "TO", f.to, "STORE", storeLines, "SCOPE", f.scopeLines, "JOBS", jobs.String()).Replace(`{
 	admin ADMIN
 	persist_config off
 	intents {
@@ -124,6 +138,7 @@ func (f *fleet) configure(s *ship, storeLines string, errands ...errand) {
 http://:PORT {
 	bind 127.0.0.1
 	intents TO {
+		SCOPE
 		limits {
 			rate 2000
 		}

@@ -47,34 +47,42 @@ end
 	{"store/redisstore/inspect.go", `{"schema", schema}, `, `{"schema", schema}, {"next", "1"}, `},
 }
 
-// buildCaddy builds Caddy with the plugin with some texts patched, and returns its path.
-// A text that is not there exactly once fails the test: then it patches nothing.
-func buildCaddy(t *testing.T, root string, patches []patch, flags ...string) string {
+// patched are the texts of the files of the source that are patched. A text that is not
+// there exactly once fails the test: then it patches nothing.
+func patched(t *testing.T, patches []patch) map[string]string {
 	t.Helper()
-	root, err := filepath.Abs(root)
+	texts := make(map[string]string)
+	for _, p := range patches {
+		text, again := texts[p.file]
+		if !again {
+			read, err := os.ReadFile(filepath.Join("..", filepath.FromSlash(p.file)))
+			require.NoError(t, err)
+			text = string(read)
+		}
+		require.Equal(t, 1, strings.Count(text, p.from), "what is to be patched in %s:\n%s", p.file, p.from)
+		texts[p.file] = strings.Replace(text, p.from, p.to, 1)
+	}
+	return texts
+}
+
+// buildCaddy builds Caddy with the plugin of another source, in which some files have
+// other texts, and returns its path.
+func buildCaddy(t *testing.T, texts map[string]string) string {
+	t.Helper()
+	root, err := filepath.Abs("..")
 	require.NoError(t, err)
 	dir := t.TempDir()
 	replace := make(map[string]string)
-	for _, p := range patches {
-		original := filepath.Join(root, filepath.FromSlash(p.file))
-		patched, again := replace[original]
-		if !again {
-			patched = filepath.Join(dir, strings.ReplaceAll(p.file, "/", "_"))
-			replace[original] = patched
-		} else {
-			original = patched
-		}
-		text, err := os.ReadFile(original)
-		require.NoError(t, err)
-		require.Equal(t, 1, strings.Count(string(text), p.from), "what is to be patched in %s:\n%s", p.file, p.from)
-		require.NoError(t, os.WriteFile(patched, []byte(strings.Replace(string(text), p.from, p.to, 1)), 0o600))
+	for file, text := range texts {
+		other := filepath.Join(dir, strings.ReplaceAll(file, "/", "_"))
+		require.NoError(t, os.WriteFile(other, []byte(text), 0o600))
+		replace[filepath.Join(root, filepath.FromSlash(file))] = other
 	}
-	overlay, err := json.Marshal(map[string]any{"Replace": replace})
+	list, err := json.Marshal(map[string]any{"Replace": replace})
 	require.NoError(t, err)
-	file, binary := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "caddy")
-	require.NoError(t, os.WriteFile(file, overlay, 0o600))
-	args := append([]string{"build", "-trimpath", "-tags", "nobadger,nomysql,nopgx", "-overlay", file, "-o", binary}, flags...)
-	out, err := exec.Command("go", append(args, "../cmd/caddy")...).CombinedOutput()
+	overlay, binary := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "caddy")
+	require.NoError(t, os.WriteFile(overlay, list, 0o600))
+	out, err := exec.Command("go", "build", "-trimpath", "-tags", "nobadger,nomysql,nopgx", "-overlay", overlay, "-o", binary, "../cmd/caddy").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return binary
 }

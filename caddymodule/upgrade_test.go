@@ -164,7 +164,7 @@ func recorded(t *testing.T, server *redistest.Server, id, field string) string {
 // it and comes back, one Caddy after the other, while clients submit and observe.
 func TestAnUpgradeUnderLoadLosesNothing(t *testing.T) {
 	t.Parallel() // it waits most of the time
-	next := buildCaddy(t, "..", nextRelease)
+	next := buildCaddy(t, patched(t, nextRelease))
 	server := redistest.Start(t)
 	f := newFleet(t, 3, onRedis(server))
 	for _, s := range f.all {

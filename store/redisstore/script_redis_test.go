@@ -173,6 +173,16 @@ var trials = map[string]func(trial){
 		held.Intent = in
 		t.changes(held)
 	},
+	"clock": trial.says, // asked for the time by the first telling
+	"tell":  trial.says,
+	"told": func(t trial) {
+		held := create(t.T, t, "report")
+		require.NoError(t, t.Tell(t.Context(), held.Lease, store.Telling{At: time.Now(), Words: []byte("words")}))
+		t.strike()
+		told, err := t.Told(t.Context(), held.ID, "")
+		require.NoError(t, err)
+		require.Equal(t, "words", string(told.Words))
+	},
 	"count": func(t trial) {
 		create(t.T, t, "report")
 		t.strike()
@@ -239,6 +249,17 @@ func (t trial) purges() {
 	got, err := t.Stats(t.Context())
 	require.NoError(t, err)
 	require.Zero(t, got)
+}
+
+// says tells other replicas something, and looks whether they could read it.
+func (t trial) says() {
+	t.Helper()
+	held := create(t.T, t, "report")
+	t.strike()
+	require.NoError(t, t.Tell(t.Context(), held.Lease, store.Telling{At: time.Now(), Words: []byte("words"), Mark: "m", Body: []byte("body")}))
+	told, err := t.Told(t.Context(), held.ID, "")
+	require.NoError(t, err)
+	require.Equal(t, "words body", string(told.Words)+" "+string(told.Body))
 }
 
 // tells stores an event that somebody is to be told of, and returns the message.
