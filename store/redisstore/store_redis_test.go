@@ -200,6 +200,8 @@ func TestAServerWithoutMemoryIsFull(t *testing.T) {
 	_, err = a.Create(t.Context(), in, events)
 	require.ErrorIs(t, err, store.ErrFull)
 	require.ErrorIs(t, a.Append(t.Context(), reported(held, 1)), store.ErrFull)
+	_, err = a.Renew(t.Context(), []store.Lease{held.Lease})
+	require.ErrorIs(t, err, store.ErrFull)
 	_, err = a.Get(t.Context(), held.ID)
 	require.NoError(t, err)
 	_, err = server.Do("CONFIG", "SET", "maxmemory", "0")
