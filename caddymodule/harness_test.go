@@ -115,9 +115,9 @@ func (s *site) do(method, path, body string, headers ...string) *http.Response {
 	}
 	posts := s.posts()
 	resp, err := http.DefaultTransport.RoundTrip(r)
-	if (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) && s.posts() == posts {
-		// Right after a reload the old server may take a connection and close it, before
-		// it has read anything.
+	// Right after a reload the old server may take a connection and close it, before it has
+	// read anything; on a busy machine more than one.
+	for tries := 0; tries < 50 && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) && s.posts() == posts; tries++ {
 		r.Body = io.NopCloser(strings.NewReader(body))
 		resp, err = http.DefaultTransport.RoundTrip(r)
 	}
