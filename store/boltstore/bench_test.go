@@ -80,6 +80,12 @@ func BenchmarkRead(b *testing.B) {
 			require.NoError(b, err)
 		}
 	})
+	b.Run("get again", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			_, err := s.Get(b.Context(), all[i%100])
+			require.NoError(b, err)
+		}
+	})
 	b.Run("events", func(b *testing.B) {
 		for i := 0; b.Loop(); i++ {
 			_, _, err := s.Events(b.Context(), all[i%len(all)], 0)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync/atomic"
 
@@ -24,19 +25,26 @@ type decoding struct {
 	in   intent.Intent
 }
 
-// maxDecoding bounds the text of one that is kept, in bytes.
-const maxDecoding = 2 << 10
+// maxDecoding bounds the text of one that is kept, in bytes. Of so many intents that find
+// another one in their place one takes it: where more are polled than there is room for,
+// to keep them all in turn would be work for nothing.
+const (
+	maxDecoding = 2 << 10
+	displaces   = 8
+)
 
 // decode is decodeIntent.
 func (d *decodings) decode(id intent.ID, origin, request, latest []byte) (intent.Intent, error) {
 	place := &d[binary.BigEndian.Uint16(id[len(id)-2:])%uint16(len(d))]
-	if known := place.Load(); known != nil && known.id == id && known.madeOf(origin, latest) {
+	known := place.Load()
+	mine := known == nil || known.id == id
+	if known != nil && mine && known.madeOf(origin, latest) {
 		in := apart(&known.in)
 		in.Request, in.Captured = bytes.Clone(request), request != nil
 		return in, nil
 	}
 	in, err := decodeIntent(id, origin, request, latest)
-	if err == nil && len(origin)+len(latest) <= maxDecoding {
+	if err == nil && len(origin)+len(latest) <= maxDecoding && (mine || rand.IntN(displaces) == 0) {
 		kept := apart(&in)
 		kept.Request = nil
 		place.Store(&decoding{id, slices.Concat(origin, latest), kept})
