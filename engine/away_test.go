@@ -333,7 +333,7 @@ func TestWhatIsKeptOfAllIsBoundedAndTheOthersAreAskedAgain(t *testing.T) {
 		ids, _ := et.holds(800)
 		et.store.fails(store.ErrFull)
 		et.backend.Meets(legacytest.Polls, legacytest.Body("application/json", `{"status":"done","rows":"`+strings.Repeat("x", 23<<10)+`"}`), legacytest.Always)
-		et.advance(20 * time.Second)
+		et.advance(10 * time.Second)
 		storing := 0
 		for _, id := range ids {
 			if et.inspect(id).Doing == engine.Storing {

@@ -340,8 +340,9 @@ func TestAnIntentOfAJobThatAReplicaLacksGoesToOneThatHasIt(t *testing.T) {
 		rename := func(to string) func(*engine.Job, *adapter.Spec) {
 			return func(job *engine.Job, _ *adapter.Spec) { job.Name = to }
 		}
+		a.reload(a.asked.bring, func(job *engine.Job, _ *adapter.Spec) { job.Deadline = time.Hour })
 		id, _ := a.submit()
-		a.watch(id, 24*time.Hour)
+		a.watch(id, time.Hour)
 		a.reload(a.asked.bring, rename("renamed"))
 		a.advance(2*time.Second + term + time.Second)
 		require.Positive(t, b.engineHolds(id))
@@ -350,7 +351,7 @@ func TestAnIntentOfAJobThatAReplicaLacksGoesToOneThatHasIt(t *testing.T) {
 		require.False(t, a.engine.Parked(&in), "b has its job")
 		require.Empty(t, a.parked())
 		b.reload(b.asked.bring, rename("renamed"))
-		b.advance(time.Hour)
+		b.advance(30 * time.Minute)
 		require.Equal(t, []int{0, 0}, []int{a.engineHolds(id), b.engineHolds(id)}, "it is parked: nobody has its job")
 		require.Len(t, b.log.with("left to replicas that have it"), 1)
 		for _, r := range all {
@@ -359,7 +360,7 @@ func TestAnIntentOfAJobThatAReplicaLacksGoesToOneThatHasIt(t *testing.T) {
 			require.Equal(t, 1, r.parked()["report"])
 			require.Len(t, r.log.with("a job that no config has"), 1)
 		}
-		b.advance(23 * time.Hour)
+		b.advance(30 * time.Minute)
 		require.Equal(t, intent.TimedOut, b.get(id).Status, "somebody ends it")
 	})
 }

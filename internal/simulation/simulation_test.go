@@ -82,15 +82,22 @@ func TestASeedGivesTheSameHistory(t *testing.T) {
 	const n = 12
 	others := 0
 	for i := range uint64(n) {
-		first := play(t, draw(seed+i), quiet)
-		histories[hash(first)] = true
-		why := "it was not played again"
-		// Now and then two things happen at one instant, and in another order.
-		for tries := 0; why != "" && tries < 5; tries++ {
-			why = difference(history(first), history(play(t, draw(seed+i), quiet)))
-			others += min(len(why), 1)
+		// Now and then two things happen at one instant, and in another order; the first
+		// history can be such a rare one, too.
+		var seen [][]string
+		again := false
+		for tries := 0; !again && tries < 8; tries++ {
+			played := play(t, draw(seed+i), quiet)
+			again = slices.ContainsFunc(seen, func(h []string) bool { return difference(h, history(played)) == "" })
+			seen = append(seen, history(played))
+			if again {
+				histories[hash(played)] = true
+				others += len(seen) - 2
+			}
 		}
-		require.Empty(t, why, "seed %d", seed+i)
+		if !again {
+			require.Empty(t, difference(seen[0], seen[1]), "seed %d", seed+i)
+		}
 	}
 	require.Greater(t, len(histories), n/2, "schedules differ")
 	t.Logf("%d seeds, %d other histories before the same one came", n, others)
