@@ -29,8 +29,8 @@ func set(t *testing.T, v reflect.Value) {
 			v.Set(reflect.ValueOf(time.Unix(1_800_000_000, 0).UTC()))
 			return
 		}
-		for i := range v.NumField() {
-			set(t, v.Field(i))
+		for _, field := range v.Fields() {
+			set(t, field)
 		}
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
