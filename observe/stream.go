@@ -96,8 +96,7 @@ func (s *Server) openStream(w http.ResponseWriter, r *http.Request, text string)
 	if err != nil {
 		return nil, s.orElsewhere(r, text, token, err)
 	}
-	cursor.lastID = unstamped(&seen.Intent, cursor.lastID) // of the job's own URL
-	cursor.since = s.AXP.manners(r.Header).after(unstamped(&seen.Intent, cursor.since))
+	cursor.since = s.AXP.manners(r.Header).after(cursor.since)
 	return s.stream(w, r, []sight{seen}, []int64{cursor.in(seen.Generation)}, nil)
 }
 

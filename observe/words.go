@@ -41,7 +41,7 @@ func (s *Server) speaker(w http.ResponseWriter, r *http.Request, in *intent.Inte
 		heartbeat: s.Heartbeat, leaveAt: time.Now().Add(jitter(maxAge, 0.1)), leave: EndAge, ended: s.Ended,
 		tracks: []track{{id: in.ID, cursor: in.EventID(max(in.Seq-1, 0))}},
 	}
-	if last, ok := number(r.Header.Get("Last-Event-ID")); ok && in.Status.Terminal() && unstamped(in, last) == in.EventID(in.Seq) {
+	if last, ok := number(r.Header.Get("Last-Event-ID")); ok && in.Status.Terminal() && last == in.EventID(in.Seq) {
 		writeHead(w, true)
 		return nil
 	}
@@ -69,7 +69,7 @@ func (st *stream) say(t *track, in *intent.Intent, events []intent.Event, frames
 		*frames = sse.AppendRetry(*frames, 24*time.Hour)
 	}
 	before := len(*frames)
-	*frames = sse.AppendFrame(*frames, strconv.FormatInt(stamped(in, t.cursor), 10), "", data)
+	*frames = sse.AppendFrame(*frames, strconv.FormatInt(t.cursor, 10), "", data)
 	if len(*frames)-before > MaxWords {
 		*frames = (*frames)[:0]
 		return EndUnsaid
