@@ -253,7 +253,9 @@ func TestAnEventSourceAtAnotherCaddysStoreComesAgain(t *testing.T) {
 	a, b := f.all[0], f.all[1]
 	id, _ := f.submit(a)
 	client := &customer{f: f}
-	resp := client.asks(b, "GET", "/v1/intents/"+id+"/events/stream", "Accept", "text/event-stream", "Cache-Control", "no-cache")
+	resp := client.asks(b, "GET", "/v1/intents/"+id+"/events/stream", "Accept", "text/event-stream", "User-Agent", "curl/8.1")
+	require.Equal(t, http.StatusNotFound, resp.StatusCode)
+	resp = client.asks(b, "GET", "/v1/intents/"+id+"/events/stream", "Accept", "text/event-stream", "User-Agent", "Mozilla/5.0 (X11; Linux x86_64)")
 	require.Equal(t, http.StatusOK, resp.StatusCode)
 	require.Equal(t, "text/event-stream", resp.Header.Get("Content-Type"))
 	text, err := io.ReadAll(resp.Body)

@@ -58,7 +58,7 @@ func (comeAgain) Error() string { return "this intent may be elsewhere" }
 // orElsewhere is the answer to who cannot have a stream because of err. Whether an intent
 // is not here or somebody else's makes no difference.
 func (s *Server) orElsewhere(r *http.Request, text, token string, err error) error {
-	if s.Alone == nil || r.Method != http.MethodGet || !WantsNothingButStream(r.Header) {
+	if s.Alone == nil || !isEventSource(r) {
 		return err
 	}
 	now := time.Now()

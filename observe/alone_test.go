@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ import (
 )
 
 // ofStream is what an EventSource sends.
-var ofStream = []string{"Accept", "text/event-stream", "Cache-Control", "no-cache"}
+var ofStream = []string{"Accept", "text/event-stream", "Cache-Control", "no-cache", "User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"}
 
 // alone has the store be one that was begun now and that nobody shares; what it says goes
 // into the log.
@@ -58,7 +59,8 @@ func TestAnEventSourceThatIsAtTheWrongProcessComesAgain(t *testing.T) {
 		for _, url := range streamsOf(id) {
 			tt.comesAgain(url)
 			tt.isNotFound(url)
-			tt.isNotFound(url, "Accept", "application/json, text/event-stream;q=0.5")
+			tt.isNotFound(url, "Accept", "text/event-stream", "User-Agent", "curl/8.1")
+			tt.isNotFound(url, append(slices.Clone(ofStream), "Accept", "application/json, text/event-stream;q=0.5")...)
 		}
 		tt.comesAgain("/v1/intents/events/stream?id=" + here.in.ID.String() + "&id=" + id)
 		tt.isNotFound("/v1/intents/"+id, ofStream...)

@@ -92,6 +92,16 @@ func WantsNothingButStream(h http.Header) bool {
 	return stream > 0 && stream > other
 }
 
+// isEventSource reports whether it is a browser's EventSource that asks. It says so
+// (client=eventsource), or asks for nothing but a stream as what every browser says it is.
+// Others see the status that they are answered, and can do something about a 404.
+func isEventSource(r *http.Request) bool {
+	return r.Method == http.MethodGet && (saysEventSource(r) ||
+		WantsNothingButStream(r.Header) && strings.HasPrefix(r.Header.Get("User-Agent"), "Mozilla/"))
+}
+
+func saysEventSource(r *http.Request) bool { return r.URL.Query().Get("client") == "eventsource" }
+
 func quality(params map[string]string) float64 {
 	if q, err := strconv.ParseFloat(params["q"], 64); err == nil && q >= 0 && q <= 1 {
 		return q

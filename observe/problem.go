@@ -115,7 +115,7 @@ func crowdedBy(message string) *Problem {
 // whatever is no stream; one that says what it is gets, instead of being told to
 // try again later, a stream that says no more than that.
 func (p *Problem) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if p.RetryAfter > 0 && r.Method == http.MethodGet && r.URL.Query().Get("client") == "eventsource" {
+	if p.RetryAfter > 0 && r.Method == http.MethodGet && saysEventSource(r) {
 		writeHead(w, false)
 		_, _ = w.Write(sse.AppendRetry(nil, jitter(p.RetryAfter, 0.5)))
 		return
