@@ -56,7 +56,8 @@ type comeAgain struct{}
 func (comeAgain) Error() string { return "this intent may be elsewhere" }
 
 // orElsewhere is the answer to who cannot have a stream because of err. Whether an intent
-// is not here or somebody else's makes no difference.
+// is not here or somebody else's makes no difference. Where intents have owners it takes a
+// token for the intent: to who only guesses an id it is a 404.
 func (s *Server) orElsewhere(r *http.Request, text, token string, err error) error {
 	if s.Alone == nil || !isEventSource(r) {
 		return err
@@ -65,7 +66,7 @@ func (s *Server) orElsewhere(r *http.Request, text, token string, err error) err
 	switch problemOf(err).Status {
 	case http.StatusNotFound:
 		id, bad := intent.ParseID(text)
-		if bad != nil || !s.Alone.mayBeElsewhere(id, now) {
+		if _, granted := s.granted(token, id, now); bad != nil || !granted || !s.Alone.mayBeElsewhere(id, now) {
 			return err
 		}
 		s.Alone.note(r.Context(), s.Logger, "intent", id)

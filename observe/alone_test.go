@@ -120,18 +120,26 @@ func TestTheLogIsToldOfStraysOnceAnHour(t *testing.T) {
 func TestAbsentAndForeignAreOneAnswerToAnEventSourceToo(t *testing.T) {
 	run(t, func(t *testing.T, tt *tester) {
 		tt.alone(Config{Tokens: keys})
+		others, err := keyring.New(bytes.Repeat([]byte("o"), 32), nil)
+		require.NoError(t, err)
 		tt.is("alice")
-		hers := tt.begins(ownedBy("alice"))
+		hers := tt.begins(ownedBy("alice")).in.ID
 		tt.is("bob")
-		for _, id := range []string{hers.in.ID.String(), intent.NewID(time.Now(), 7).String()} {
-			for _, url := range streamsOf(id) {
-				tt.comesAgain(url)
+		for _, id := range []intent.ID{hers, intent.NewID(time.Now(), 7)} {
+			for _, url := range streamsOf(id.String()) {
 				tt.isNotFound(url)
+				tt.isNotFound(url, ofStream...)
+				tt.isNotFound(with(url, others.Token(id, time.Now().Add(-time.Second))), ofStream...)
+				tt.isNotFound(with(url, others.Token(id, time.Now().Add(time.Hour))), ofStream...)
 			}
 		}
+		elsewhere := intent.NewID(time.Now(), 7)
+		for _, url := range streamsOf(elsewhere.String()) {
+			tt.comesAgain(with(url, keys.Token(elsewhere, time.Now().Add(time.Hour))))
+		}
 		tt.is("")
-		for _, id := range []string{hers.in.ID.String(), intent.NewID(time.Now(), 7).String()} {
-			require.Equal(t, http.StatusUnauthorized, tt.get(streamsOf(id)[0], ofStream...).Code)
+		for _, id := range []intent.ID{hers, intent.NewID(time.Now(), 7)} {
+			require.Equal(t, http.StatusUnauthorized, tt.get(streamsOf(id.String())[0], ofStream...).Code)
 		}
 	})
 }

@@ -56,11 +56,7 @@ type sight struct {
 func (s *Server) see(r *http.Request, text, token string) (sight, error) {
 	id, _ := intent.ParseID(text) // what is no id is the zero id, which nothing has
 	viewer := viewerOf(r.Context())
-	var until time.Time
-	granted := s.Tokens == nil
-	if !granted && token != "" {
-		until, granted = s.Tokens.Verify(token, id, time.Now())
-	}
+	until, granted := s.granted(token, id, time.Now())
 	if !granted && len(viewer.Owners) == 0 {
 		return sight{}, Unauthorized()
 	}
@@ -77,6 +73,15 @@ func (s *Server) see(r *http.Request, text, token string) (sight, error) {
 	}
 	s.Found(r.Context(), in.ID)
 	return sight{Intent: in, until: until}, nil
+}
+
+// granted reports whether an intent may be read without being its owner, and until when;
+// zero for ever.
+func (s *Server) granted(token string, id intent.ID, now time.Time) (until time.Time, ok bool) {
+	if s.Tokens == nil || token == "" {
+		return time.Time{}, s.Tokens == nil
+	}
+	return s.Tokens.Verify(token, id, now)
 }
 
 // find reads an intent for whoever may do with it what an owner may: no token is
