@@ -142,6 +142,9 @@ func jsonMistake(err error) string {
 	} else if ok {
 		return "it is of another type: " + e.Value
 	}
+	if _, ok := errors.AsType[*json.SyntaxError](err); !ok { // all else is by the only time in it
+		return "deadline_at is not a time; write it as 2030-01-31T12:00:00Z"
+	}
 	return "it is not valid JSON"
 }
 
