@@ -35,22 +35,13 @@ type Browser struct {
 // Open starts a Browser.
 func Open(t *testing.T) *Browser {
 	t.Helper()
-	driver := exec.Command("chromedriver", "--port=0")
-	out, err := driver.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, driver.Start())
-	t.Cleanup(func() {
-		_ = driver.Process.Kill()
-		_ = driver.Wait()
-	})
-	var port []string
-	for lines := bufio.NewScanner(out); port == nil && lines.Scan(); {
-		port = onPort.FindStringSubmatch(lines.Text())
+	port := ""
+	for tries := 0; port == "" && tries < 20; tries++ {
+		port = startDriver(t)
 	}
-	require.NotNil(t, port, "chromedriver does not say where it is")
-	go io.Copy(io.Discard, out) // ends with the driver
+	require.NotEmpty(t, port, "chromedriver does not say where it is")
 
-	b := &Browser{t: t, session: "http://127.0.0.1:" + port[1] + "/session"}
+	b := &Browser{t: t, session: "http://127.0.0.1:" + port + "/session"}
 	var created struct{ SessionID string }
 	b.ask(http.MethodPost, "", map[string]any{"capabilities": map[string]any{"alwaysMatch": map[string]any{
 		"acceptInsecureCerts": true,
@@ -61,6 +52,28 @@ func Open(t *testing.T) *Browser {
 	b.session += "/" + created.SessionID
 	t.Cleanup(func() { b.ask(http.MethodDelete, "", nil, nil) }) // before its driver is killed
 	return b
+}
+
+// startDriver starts a chromedriver that ends with the test, and returns its port: "" if it
+// has exited, as it does if somebody has the port that it chose on the other of IPv4 and
+// IPv6.
+func startDriver(t *testing.T) (port string) {
+	t.Helper()
+	driver := exec.Command("chromedriver", "--port=0")
+	out, err := driver.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, driver.Start())
+	t.Cleanup(func() {
+		_ = driver.Process.Kill()
+		_ = driver.Wait()
+	})
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if said := onPort.FindStringSubmatch(lines.Text()); said != nil {
+			go io.Copy(io.Discard, out) // ends with the driver
+			return said[1]
+		}
+	}
+	return ""
 }
 
 // ask sends one command, and reads the value of its answer.
