@@ -483,15 +483,12 @@ func TestAResubmitAfterAReloadHasTheKeyOfTheFirstTry(t *testing.T) {
 
 func TestSubmitsOfOneJobThatHangLeavePlacesToOthers(t *testing.T) {
 	inBubble(t, func(t *testing.T, et *tester) {
-		first := et.job
-		second := *first
-		second.Name = "other"
-		et.use(first, &second)
+		_, second := et.besides("other")
 		et.backend.Meets(legacytest.Submits, legacytest.Hang, 32)
 		for range 40 {
 			et.queue()
 		}
-		et.job = &second
+		et.job = second
 		id := et.queue()
 		et.advance(time.Second)
 		require.Equal(t, 25, et.posts(), "24 of the first job, and that of the second")

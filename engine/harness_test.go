@@ -83,6 +83,14 @@ func (et *tester) reload(configure ...func(*engine.Job, *adapter.Spec)) {
 	et.use(job)
 }
 
+// besides has a second job of another name beside the tester's.
+func (et *tester) besides(name string) (first, second *engine.Job) {
+	first, second = et.job, new(*et.job)
+	second.Name = name
+	et.use(first, second)
+	return first, second
+}
+
 func (et *tester) use(jobs ...*engine.Job) {
 	g := &engine.Generation{
 		Jobs:      make(map[engine.JobName]*engine.Job),

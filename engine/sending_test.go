@@ -39,10 +39,7 @@ func TestADeliveryThatHangsHoldsUpNoPoll(t *testing.T) {
 
 func TestDeliveriesThatHangGiveUpTheirPlaces(t *testing.T) {
 	inBubble(t, func(t *testing.T, et *tester) {
-		first := et.job
-		second := *first
-		second.Name = "other"
-		et.use(first, &second)
+		first, second := et.besides("other")
 		et.backend.Meets(legacytest.Submits, legacytest.Hang, 3)
 		for range 10 {
 			et.queue()
@@ -51,7 +48,7 @@ func TestDeliveriesThatHangGiveUpTheirPlaces(t *testing.T) {
 		require.Equal(t, 3, et.posts(), "one after the other")
 		et.advance(time.Minute)
 		require.Equal(t, 3, et.posts(), "three of one job, and no more")
-		et.job = &second
+		et.job = second
 		id := et.queue()
 		et.advance(time.Second)
 		require.Equal(t, intent.InProgress, et.get(id).Status)
